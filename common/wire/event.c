@@ -1,0 +1,72 @@
+#include "common/wire/event.h"
+
+#include "common/base/limits.h"
+
+#define ROW(k, kind_of, member, limit)                                                                       \
+    {                                                                                                        \
+        .key = (k), .type = (kind_of), .offset = offsetof(struct event, member), .max = (limit),             \
+        .name = #member                                                                                      \
+    }
+#define ATTEMPT(k, kind_of, member, limit)                                                                   \
+    {                                                                                                        \
+        .key = (k), .type = (kind_of), .offset = offsetof(struct event_attempt, member), .max = (limit),     \
+        .name = #member                                                                                      \
+    }
+
+/* Keys are the wire: never reuse one. Keys below 128 take one byte. */
+static const struct field attempt_rows[] = {
+    ATTEMPT(1, FIELD_I64, start_us, 0), ATTEMPT(2, FIELD_I64, duration_us, 0),
+    ATTEMPT(3, FIELD_I64, wait_us, 0),  ATTEMPT(4, FIELD_U64, status, 0),
+    ATTEMPT(5, FIELD_STR, outcome, 32), ATTEMPT(6, FIELD_STR, upstream_id, 128),
+};
+
+const struct fields event_attempt_fields = {attempt_rows, ARRAY_LEN(attempt_rows),
+                                            sizeof(struct event_attempt)};
+
+static const struct field rows[] = {
+    ROW(1, FIELD_U64, kind, 0),
+    ROW(2, FIELD_U64, epoch, 0),
+    ROW(3, FIELD_U64, seq, 0),
+    ROW(4, FIELD_U64, base, 0),
+    ROW(5, FIELD_STR, process, 32),
+    ROW(6, FIELD_U64, pid, 0),
+    ROW(7, FIELD_BOOL, langfuse_enabled, 0),
+    ROW(8, FIELD_U64, id, 0),
+    ROW(9, FIELD_STR, text, 8 * MIB),
+    ROW(10, FIELD_U64, in_progress, 0),
+    ROW(11, FIELD_BOOL, openmetrics, 0),
+    ROW(20, FIELD_STR, endpoint, 64),
+    ROW(21, FIELD_STR, method, 16),
+    ROW(22, FIELD_U64, status, 0),
+    ROW(23, FIELD_I64, start_us, 0),
+    ROW(24, FIELD_I64, duration_us, 0),
+    ROW(25, FIELD_STR, request_id, 128),
+    ROW(30, FIELD_STR, trace_id, 32),
+    ROW(31, FIELD_STR, generation_id, 16),
+    ROW(32, FIELD_STR, parent_id, 16),
+    ROW(33, FIELD_STR, user_id, REQUEST_BODY_MAX),
+    ROW(34, FIELD_STR, question, QUESTION_MAX),
+    ROW(35, FIELD_STR, answer, ANSWER_MAX),
+    ROW(36, FIELD_STR, model, 256),
+    ROW(37, FIELD_STR, error, 64),
+    ROW(38, FIELD_STR, error_text, 1024),
+    ROW(39, FIELD_BOOL, truncated, 0),
+    ROW(40, FIELD_BOOL, has_usage, 0),
+    ROW(41, FIELD_U64, prompt_tokens, 0),
+    ROW(42, FIELD_U64, completion_tokens, 0),
+    ROW(43, FIELD_U64, total_tokens, 0),
+    ROW(44, FIELD_BOOL, has_scores, 0),
+    ROW(45, FIELD_F64, non_empty_answer, 0),
+    ROW(46, FIELD_F64, toxicity_safe, 0),
+    ROW(47, FIELD_I64, queue_us, 0),
+    ROW(48, FIELD_I64, worker_us, 0),
+    ROW(49, FIELD_U64, dispatches, 0),
+    {.key = 50,
+     .type = FIELD_LIST,
+     .offset = offsetof(struct event, attempts),
+     .max = WIRE_ATTEMPTS_MAX,
+     .sub = &event_attempt_fields,
+     .name = "attempts"},
+};
+
+const struct fields event_fields = {rows, ARRAY_LEN(rows), sizeof(struct event)};

@@ -1,0 +1,93 @@
+/*
+ * event.h - the events wire: senders DEALER, telemetry ROUTER (docs/protocol-events.md)
+ *
+ * Purpose  what happened, once, whole. One EVENT_REQUEST per finished HTTP request; for /ask it carries
+ * everything that a trace needs, so that a trace is never half there.
+ *
+ * Delivery go-back-N. A sender has a random `epoch` for its life and numbers its events from 1. A batch is
+ * one EVENT_BATCH entry (epoch, seq of the first event that follows, base = oldest seq the sender still
+ * holds) and then the events. Telemetry commits only the event after the last it has committed, ignores what
+ * it has seen, and answers EVENT_ACK (epoch, seq = last committed). Events below base that were never seen
+ * are gone: telemetry counts them as dropped by the sender.
+ *
+ * Units    *_us wall times since 1970 or durations, as named.
+ */
+#ifndef ATALAYA_WIRE_EVENT_H
+#define ATALAYA_WIRE_EVENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/wire/pack.h"
+
+enum event_kind {
+    EVENT_BATCH = 1,  /* both ends: envelope, first entry of a body */
+    EVENT_ACK,        /* telemetry to sender */
+    EVENT_REQUEST,    /* a finished HTTP request, or what a worker did for a gateway that died */
+    EVENT_GAUGES,     /* current values of a sender; not numbered; answered with EVENT_ACK, so it doubles as a
+                         ping */
+    EVENT_SCRAPE,     /* gateway to telemetry: send me the exposition (id) */
+    EVENT_EXPOSITION, /* telemetry to gateway: text (id) */
+};
+
+/* One call to the provider. */
+struct event_attempt {
+    int64_t start_us; /* wall */
+    int64_t duration_us;
+    int64_t wait_us;        /* backoff before it */
+    uint64_t status;        /* HTTP status; 0 = no answer */
+    struct str outcome;     /* "ok", "timeout", "connect", "http", "garbage", … */
+    struct str upstream_id; /* the provider's x-request-id */
+};
+
+struct event {
+    uint64_t kind;
+
+    /* batch, ack, gauges, scrape, exposition */
+    uint64_t epoch;
+    uint64_t seq;
+    uint64_t base;
+    struct str process; /* "gateway", "llm-worker": who sends */
+    uint64_t pid;
+    bool langfuse_enabled; /* ack: keys are set */
+    uint64_t id;           /* scrape, exposition */
+    struct str text;       /* exposition */
+    uint64_t in_progress;  /* gauges: HTTP requests being handled */
+    bool openmetrics;      /* scrape: the client prefers OpenMetrics */
+
+    /* request: HTTP */
+    struct str endpoint; /* the route, "other" for unknown paths */
+    struct str method;
+    uint64_t status;  /* 0: never answered (client or gateway gone) */
+    int64_t start_us; /* wall */
+    int64_t duration_us;
+    struct str request_id;
+
+    /* request: /ask */
+    struct str trace_id;      /* 32 hex digits; empty: not an /ask, no record */
+    struct str generation_id; /* 16 hex digits */
+    struct str parent_id;     /* 16 hex digits: the caller's span, from traceparent */
+    struct str user_id;
+    struct str question;
+    struct str answer;
+    struct str model;
+    struct str error; /* machine word; empty when answered */
+    struct str error_text;
+    bool truncated;
+    bool has_usage;
+    uint64_t prompt_tokens;
+    uint64_t completion_tokens;
+    uint64_t total_tokens;
+    bool has_scores;
+    double non_empty_answer;
+    double toxicity_safe;
+    int64_t queue_us; /* waiting for a worker */
+    int64_t worker_us;
+    uint64_t dispatches;  /* workers it was given to */
+    struct list attempts; /* of struct event_attempt */
+};
+
+extern const struct fields event_fields;
+extern const struct fields event_attempt_fields;
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * sink.h - the sending end of the events wire
+ *
+ * Purpose  takes finished events from a process and gets them to telemetry: batched, acknowledged, re-sent.
+ * Promise  P2, P5: sink_put() never blocks and never fails; an event is kept until telemetry has committed it
+ * or the buffer is full, when the oldest goes and telemetry is told how many. Owner    the event's strings
+ * are copied before sink_put() returns. Threads  the loop's thread. Limits   EVENT_BUFFER_MAX,
+ * EVENT_FLUSH_MS, EVENT_RESEND_MS, WIRE_BATCH_BYTES
+ */
+#ifndef ATALAYA_WIRE_SINK_H
+#define ATALAYA_WIRE_SINK_H
+
+#include <stdbool.h>
+
+#include "common/proc/loop.h"
+#include "common/wire/event.h"
+#include "common/wire/zsock.h"
+
+struct sink;
+
+int sink_new(struct sink **out, struct loop *l, struct zwire *w, const char *endpoint,
+             const char *process) NODISCARD;
+void sink_free(struct sink *s); /* gives the unacknowledged events up */
+
+void sink_put(struct sink *s, const struct event *e);
+void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; not kept */
+
+/* Asks telemetry for its exposition. fn gets the text (borrowed), or a NULL one when telemetry has not
+ * answered by `deadline` (ms, absolute). Several may be outstanding. */
+void sink_scrape(struct sink *s, bool openmetrics, int64_t deadline, void (*fn)(void *arg, struct str text),
+                 void *arg);
+
+bool sink_telemetry_alive(const struct sink *s);  /* heard within the last few seconds */
+bool sink_langfuse_enabled(const struct sink *s); /* as telemetry last said */
+bool sink_empty(const struct sink *s);            /* everything acknowledged */
+
+/* Calls fn (once) when everything has been acknowledged. For draining. */
+void sink_on_empty(struct sink *s, void (*fn)(void *arg), void *arg);
+
+#endif

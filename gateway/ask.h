@@ -1,0 +1,67 @@
+/*
+ * ask.h - one question on its way through the gateway
+ *
+ * Purpose  everything known about a question between its HTTP request and its record in telemetry.
+ *
+ * Life     ask_new() on the connection's thread -> inbox -> the I/O thread owns it:
+ *
+ *              WAITING --dispatch--> HELD --done/failed--> finish
+ *                 ^                   |
+ *                 +---worker lost-----+
+ *
+ *          An ask is answered once (`promise` becomes NULL) and freed when it is answered, its worker has
+ * nothing more to say about it, and no note of the client's leaving is still in the inbox. Owner ask_free()
+ * by the I/O thread. All strings are its own. Threads  one after the other: connection's thread until it is
+ * pushed, then the I/O thread; only `gone_node` is pushed by the connection's thread later.
+ */
+#ifndef ATALAYA_GATEWAY_ASK_H
+#define ATALAYA_GATEWAY_ASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/id.h"
+#include "common/base/str.h"
+#include "common/proc/loop.h"
+#include "common/wire/event.h"
+#include "gateway/http.h"
+#include "gateway/inbox.h"
+#include "gateway/validate.h"
+
+struct worker;
+
+enum ask_state { ASK_WAITING, ASK_HELD, ASK_FINISHED };
+
+struct ask {
+    struct inbox_node submit_node;
+    struct inbox_node gone_node;
+    struct dispatch *dispatch;
+
+    char request_id[ID_UUID_SIZE];
+    char trace_id[ID_TRACE_SIZE];
+    char generation_id[ID_SPAN_SIZE];
+    struct ask_input input; /* strings owned by this ask */
+    int64_t start_us;       /* clock_us() */
+    int64_t start_wall_us;
+    int64_t deadline_ms; /* clock_ms() */
+    int64_t queue_deadline_ms;
+
+    /* the I/O thread's */
+    enum ask_state state;
+    uint64_t id;
+    struct http_promise *promise; /* NULL: answered */
+    bool gone;                    /* the client left before its answer, so gone_node is or was in the inbox */
+    bool gone_noted;              /* gone_node has come out of it */
+    int status;                   /* sent to the client; 0 = none */
+    struct worker *worker;        /* which holds it */
+    struct ask *prev, *next;      /* in the worker's list or in the queue */
+    struct loop_timer timer;
+    int dispatches;
+    int64_t dispatched_us;
+    int64_t queue_us;
+};
+
+struct ask *ask_new(struct dispatch *d, const struct ask_input *input, int64_t start_us);
+void ask_free(struct ask *a);
+
+#endif

@@ -1,0 +1,682 @@
+#include "gateway/dispatch.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "common/base/clock.h"
+#include "common/base/json.h"
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/wire/sink.h"
+#include "gateway/record.h"
+#include "gateway/workers.h"
+
+#define MESSAGES_PER_TURN 256
+#define HELD_GRACE_MS     500  /* a worker keeps the deadline itself; this is for one that does not */
+#define LAST_WORD_MS      5000 /* how long an answered ask waits for what its worker still has to say */
+#define SCRAPE_MS         2000
+
+struct dispatch {
+    struct loop *loop;
+    const struct gateway_conf *conf;
+    struct admission *admission;
+    struct inbox inbox;
+    struct loop_io inbox_io;
+    struct zwire *wire;
+    struct zsock *router;
+    struct loop_io router_io;
+    struct loop_hook hook;
+    struct loop_timer tick;
+    struct sink *sink;
+    struct workers workers;
+
+    struct ask *first, *last; /* waiting for a worker, oldest first */
+    struct ask **asks;        /* by the low half of their id, minus 1 */
+    uint32_t *free_ids;       /* stack of unused places in asks */
+    uint32_t n_free, capacity;
+    uint32_t n_asks;
+    uint64_t generation; /* the high half: a late message about an old ask finds nobody */
+    uint64_t epoch;      /* of this life: so does one about an ask of the last */
+
+    atomic_int in_progress;
+    atomic_int facts_workers;
+    atomic_bool facts_openai, facts_langfuse, facts_telemetry;
+
+    void (*drained)(void *arg);
+    void *drained_arg;
+};
+
+static void finish(struct ask *a, const struct job *result);
+static void pump(struct dispatch *d);
+
+/* Ids. */
+
+static void register_ask(struct dispatch *d, struct ask *a)
+{
+    if (d->n_free == 0) {
+        uint32_t old = d->capacity;
+        d->capacity = old ? old * 2 : 1024;
+        d->asks = xrealloc(d->asks, d->capacity * sizeof *d->asks);
+        d->free_ids = xrealloc(d->free_ids, d->capacity * sizeof *d->free_ids);
+        for (uint32_t i = d->capacity; i > old; i--) {
+            d->asks[i - 1] = NULL;
+            d->free_ids[d->n_free++] = i - 1;
+        }
+    }
+    uint32_t place = d->free_ids[--d->n_free];
+    d->asks[place] = a;
+    d->n_asks++;
+    a->id = ++d->generation << 32 | (place + 1);
+}
+
+static struct ask *find_ask(const struct dispatch *d, uint64_t id)
+{
+    uint32_t place = (uint32_t)id - 1;
+
+    if (place >= d->capacity)
+        return NULL;
+    struct ask *a = d->asks[place];
+    return a && a->id == id ? a : NULL;
+}
+
+static void unregister_ask(struct dispatch *d, struct ask *a)
+{
+    uint32_t place = (uint32_t)a->id - 1;
+
+    d->asks[place] = NULL;
+    d->free_ids[d->n_free++] = place;
+    d->n_asks--;
+}
+
+/* The queue of asks that wait for a worker. */
+
+static void queue_push_back(struct dispatch *d, struct ask *a)
+{
+    a->state = ASK_WAITING;
+    a->next = NULL;
+    a->prev = d->last;
+    *(d->last ? &d->last->next : &d->first) = a;
+    d->last = a;
+}
+
+static void queue_push_front(struct dispatch *d, struct ask *a)
+{
+    a->state = ASK_WAITING;
+    a->prev = NULL;
+    a->next = d->first;
+    *(d->first ? &d->first->prev : &d->last) = a;
+    d->first = a;
+}
+
+static void queue_remove(struct dispatch *d, struct ask *a)
+{
+    *(a->prev ? &a->prev->next : &d->first) = a->next;
+    *(a->next ? &a->next->prev : &d->last) = a->prev;
+    a->prev = a->next = NULL;
+}
+
+/* Answers. */
+
+static void set_timer(struct ask *a, int64_t at)
+{
+    loop_timer_set(a->dispatch->loop, &a->timer, at);
+}
+
+static void check_drained(struct dispatch *d)
+{
+    if (d->drained && d->n_asks == 0) {
+        void (*fn)(void *) = d->drained;
+        d->drained = NULL;
+        sink_on_empty(d->sink, fn, d->drained_arg);
+    }
+}
+
+static void send_reply(struct ask *a, struct reply *r)
+{
+    struct dispatch *d = a->dispatch;
+
+    if (!a->promise)
+        return;
+    r->request_id = str_of(a->request_id);
+    a->gone = !http_send(a->promise, r);
+    a->promise = NULL;
+    a->status = a->gone ? 0 : r->status;
+    atomic_fetch_sub(&d->in_progress, 1);
+    admission_leave(d->admission, r->status == 200 ? clock_us() - a->start_us : -1);
+}
+
+static void reply_answer(struct ask *a, const struct job *result)
+{
+    struct buf body = BUF_INIT(2 * ANSWER_MAX);
+
+    buf_putc(&body, '{');
+    json_field_str(&body, "answer", result->answer);
+    json_field_str(&body, "trace_id", str_of(a->trace_id));
+    json_field_str(&body, "generation_id", str_of(a->generation_id));
+    json_field_str(&body, "request_id", str_of(a->request_id));
+    buf_putc(&body, '}');
+    send_reply(a, &(struct reply){.status = 200, .body = buf_str(&body)});
+    buf_free(&body);
+}
+
+static void reply_failure(struct ask *a, int status, const char *detail, struct str error)
+{
+    struct buf body = BUF_INIT(4 * KIB);
+    int retry_after = status == 503 ? admission_retry_after(a->dispatch->admission) : 0;
+
+    buf_putc(&body, '{');
+    json_field_str(&body, "detail", str_of(detail));
+    json_field_str(&body, "error", error);
+    json_field_str(&body, "trace_id", str_of(a->trace_id));
+    json_field_str(&body, "request_id", str_of(a->request_id));
+    buf_putc(&body, '}');
+    send_reply(a, &(struct reply){.status = status, .body = buf_str(&body), .retry_after = retry_after});
+    buf_free(&body);
+}
+
+/* The ask is answered and nobody has anything more to say about it: tell telemetry and the log. */
+static void finish(struct ask *a, const struct job *result)
+{
+    struct dispatch *d = a->dispatch;
+    struct event e = record_of_ask(a, result);
+
+    if (a->gone && !e.error.n)
+        e.error = str_of("client_gone");
+    loop_timer_clear(d->loop, &a->timer);
+    record_log(&e);
+    sink_put(d->sink, &e);
+    unregister_ask(d, a);
+    a->state = ASK_FINISHED;
+    if (!a->gone || a->gone_noted)
+        ask_free(a);
+    check_drained(d);
+}
+
+static void fail(struct ask *a, int status, const char *detail, const char *error, const char *text)
+{
+    struct job result = {.kind = JOB_FAILED, .error = str_of(error), .error_text = str_of(text)};
+
+    reply_failure(a, status, detail, result.error);
+    finish(a, &result);
+}
+
+/* The client has left: stop paying for its answer. */
+static void on_gone(void *owner)
+{
+    struct ask *a = owner;
+    struct dispatch *d = a->dispatch;
+
+    a->gone_noted = true;
+    if (a->state == ASK_FINISHED) {
+        ask_free(a);
+        return;
+    }
+    send_reply(a, &(struct reply){.status = 499});
+    if (a->state == ASK_WAITING) {
+        queue_remove(d, a);
+        finish(a, &(struct job){.kind = JOB_FAILED, .error = str_of("client_gone")});
+        return;
+    }
+    worker_say(a->worker, &(struct job){.kind = JOB_CANCEL, .epoch = d->epoch, .id = a->id});
+    set_timer(a, clock_ms() + LAST_WORD_MS);
+}
+
+void dispatch_gone(void *ask)
+{
+    struct ask *a = ask;
+
+    a->gone_node.fn = on_gone;
+    a->gone_node.owner = a;
+    inbox_push(&a->dispatch->inbox, &a->gone_node);
+}
+
+/* Workers. */
+
+static void give_to(struct worker *w, struct ask *a)
+{
+    struct dispatch *d = a->dispatch;
+    int64_t now = clock_us();
+
+    queue_remove(d, a);
+    a->state = ASK_HELD;
+    a->dispatches++;
+    a->dispatched_us = now;
+    a->queue_us = now - a->start_us;
+    worker_hold(w, a);
+    set_timer(a, a->deadline_ms + HELD_GRACE_MS);
+    worker_say(w, &(struct job){
+                      .kind = JOB_JOB,
+                      .epoch = d->epoch,
+                      .id = a->id,
+                      .budget_ms = a->deadline_ms - now / 1000,
+                      .request_id = str_of(a->request_id),
+                      .question = a->input.question,
+                      .has_max_words = a->input.has_max_words,
+                      .max_words = a->input.max_words,
+                  });
+}
+
+static void pump(struct dispatch *d)
+{
+    while (d->first) {
+        struct worker *w = workers_least_loaded(&d->workers);
+        if (!w)
+            return;
+        give_to(w, d->first);
+    }
+}
+
+/* What a lost worker held goes to the head of the queue; what has been answered already is closed. */
+static void take_back(struct dispatch *d, struct worker *w, struct ask *a)
+{
+    worker_release(w, a);
+    if (!a->promise) {
+        finish(a, &(struct job){.kind = JOB_FAILED, .error = str_of(a->gone ? "client_gone" : "timeout")});
+    } else if (a->dispatches >= JOB_DISPATCHES_MAX) {
+        fail(a, 502, "Upstream LLM error", "worker_lost", "every worker that was given this question died");
+    } else {
+        queue_push_front(d, a);
+        a->queue_deadline_ms = clock_ms() + d->conf->queue_timeout_ms;
+        set_timer(a, a->queue_deadline_ms < a->deadline_ms ? a->queue_deadline_ms : a->deadline_ms);
+    }
+}
+
+static void lose(struct dispatch *d, struct worker *w, const char *why)
+{
+    if (!w->leaving || w->held)
+        log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("worker_pid", w->pid), LOG_INT("jobs", w->held)),
+                  "lost an llm-worker: %s; its jobs go to another one", why);
+    while (w->asks)
+        take_back(d, w, w->asks);
+    workers_remove(&d->workers, w);
+}
+
+static void flush_worker(struct dispatch *d, struct worker *w)
+{
+    if (w->out.len == 0)
+        return;
+    int ret = w->out.failed ? -EMSGSIZE : zsock_send(d->router, &w->route, buf_str(&w->out));
+    if (ret == 0)
+        buf_reset(&w->out);
+    else if (ret != -EAGAIN) /* with EAGAIN its queue is full: silence will tell whether it lives */
+        lose(d, w, ret == -EHOSTUNREACH ? "it is gone" : strerror(-ret));
+}
+
+static void flush_workers(struct dispatch *d)
+{
+    for (struct worker *w = d->workers.first, *next; w; w = next) {
+        next = w->next;
+        flush_worker(d, w);
+    }
+}
+
+static void update_facts(struct dispatch *d)
+{
+    int n = 0;
+    bool configured = false;
+
+    for (struct worker *w = d->workers.first; w; w = w->next) {
+        n++;
+        configured |= w->configured;
+    }
+    atomic_store(&d->facts_workers, n);
+    if (n)
+        atomic_store(&d->facts_openai, configured);
+    atomic_store(&d->facts_langfuse, sink_langfuse_enabled(d->sink));
+    atomic_store(&d->facts_telemetry, sink_telemetry_alive(d->sink));
+}
+
+static void on_presence(struct dispatch *d, const struct zroute *from, const struct job *m)
+{
+    struct worker *w = workers_find(&d->workers, from);
+
+    if (!w) {
+        w = workers_add(&d->workers, from);
+        log_event(LOG_INFO, LOG_FIELDS(LOG_INT("worker_pid", m->pid), LOG_INT("slots", m->slots)),
+                  "an llm-worker joined");
+    }
+    w->pid = m->pid;
+    w->slots = m->slots;
+    w->configured = m->configured;
+    w->leaving = m->kind == JOB_LEAVING;
+    w->heard_ms = clock_ms();
+    update_facts(d);
+}
+
+static void on_result(struct dispatch *d, const struct zroute *from, const struct job *m)
+{
+    struct ask *a = find_ask(d, m->id);
+    struct worker *w = workers_find(&d->workers, from);
+
+    if (m->epoch != d->epoch || !a || !w || a->worker != w)
+        return; /* late: it was given to another worker, or closed */
+    w->heard_ms = clock_ms();
+    worker_release(w, a);
+    if (!a->promise)
+        ;
+    else if (m->kind == JOB_DONE)
+        reply_answer(a, m);
+    else
+        reply_failure(a, 502, "Upstream LLM error", m->error);
+    finish(a, m);
+}
+
+static void on_message(struct dispatch *d, const struct zmsg *z)
+{
+    struct pack_reader *r = NULL;
+    struct job m;
+    int got = pack_open(&r, z->body.p, z->body.n);
+
+    while (got >= 0 && (got = pack_next(r, &job_fields, &m)) > 0) {
+        switch (m.kind) {
+        case JOB_HELLO:
+        case JOB_BEAT:
+        case JOB_LEAVING:
+            on_presence(d, &z->route, &m);
+            break;
+        case JOB_DONE:
+        case JOB_FAILED:
+            on_result(d, &z->route, &m);
+            break;
+        default: /* a newer worker's; not for us */
+            break;
+        }
+    }
+    if (got < 0)
+        log_warning("a message on the jobs socket cannot be read and is ignored: not from an llm-worker of "
+                    "this version?");
+    pack_close(r);
+}
+
+static bool before_sleep(void *arg)
+{
+    struct dispatch *d = arg;
+    struct zmsg m;
+    int n = 0;
+
+    while (n < MESSAGES_PER_TURN && zsock_recv(d->router, &m) == 0) {
+        on_message(d, &m);
+        zmsg_free(&m);
+        n++;
+    }
+    pump(d);
+    flush_workers(d);
+    return n > 0;
+}
+
+static void on_tick(void *arg)
+{
+    struct dispatch *d = arg;
+    int64_t now = clock_ms();
+
+    for (struct worker *w = d->workers.first, *next; w; w = next) {
+        next = w->next;
+        if (now - w->heard_ms > JOB_SILENCE_MS) {
+            lose(d, w, "it has been silent for too long");
+            continue;
+        }
+        /* Its answer to a beat does not matter: sending fails at once when its connection has ended. */
+        worker_say(w, &(struct job){.kind = JOB_BEAT, .epoch = d->epoch});
+        flush_worker(d, w);
+    }
+    update_facts(d);
+    sink_gauges(d->sink, (uint64_t)atomic_load(&d->in_progress));
+    loop_timer_set(d->loop, &d->tick, now + JOB_BEAT_MS);
+}
+
+/* The inbox. */
+
+static void on_timer(void *arg)
+{
+    struct ask *a = arg;
+    struct dispatch *d = a->dispatch;
+
+    if (a->state == ASK_WAITING) {
+        bool late = clock_ms() >= a->deadline_ms;
+        queue_remove(d, a);
+        if (late)
+            fail(a, 502, "Upstream LLM error", "timeout", "no worker was free before the request's deadline");
+        else
+            fail(a, 503, "Service Unavailable", "no_worker", "no worker was free before the queue timeout");
+    } else if (a->promise) {
+        reply_failure(a, 502, "Upstream LLM error", str_of("timeout"));
+        worker_say(a->worker, &(struct job){.kind = JOB_CANCEL, .epoch = d->epoch, .id = a->id});
+        set_timer(a, clock_ms() + LAST_WORD_MS);
+    } else {
+        worker_release(a->worker, a);
+        finish(a, &(struct job){.kind = JOB_FAILED, .error = str_of(a->gone ? "client_gone" : "timeout")});
+    }
+}
+
+static void on_submit(void *owner)
+{
+    struct ask *a = owner;
+    struct dispatch *d = a->dispatch;
+
+    register_ask(d, a);
+    a->timer = (struct loop_timer){.fn = on_timer, .arg = a};
+    a->deadline_ms = a->start_us / 1000 + d->conf->request_timeout_ms;
+    a->queue_deadline_ms = a->start_us / 1000 + d->conf->queue_timeout_ms;
+    set_timer(a, a->queue_deadline_ms < a->deadline_ms ? a->queue_deadline_ms : a->deadline_ms);
+    queue_push_back(d, a);
+}
+
+void dispatch_submit(struct dispatch *d, struct ask *a)
+{
+    a->submit_node.fn = on_submit;
+    a->submit_node.owner = a;
+    inbox_push(&d->inbox, &a->submit_node);
+}
+
+struct note_box {
+    struct inbox_node node;
+    struct dispatch *dispatch;
+    struct note note;
+    int64_t duration_us;
+    int64_t start_wall_us;
+};
+
+static void count(struct dispatch *d, const struct note *n, int64_t duration_us, int64_t start_wall_us)
+{
+    struct event e = {
+        .kind = EVENT_REQUEST,
+        .endpoint = str_of(n->endpoint),
+        .method = str_of(n->method),
+        .status = (uint64_t)n->status,
+        .start_us = start_wall_us,
+        .duration_us = duration_us,
+        .request_id = str_of(n->request_id),
+    };
+
+    record_log(&e);
+    sink_put(d->sink, &e);
+    atomic_fetch_sub(&d->in_progress, 1);
+}
+
+static void on_note(void *owner)
+{
+    struct note_box *b = owner;
+
+    count(b->dispatch, &b->note, b->duration_us, b->start_wall_us);
+    free(b);
+}
+
+void dispatch_note(struct dispatch *d, const struct note *n)
+{
+    struct note_box *b = xcalloc(1, sizeof *b);
+
+    b->dispatch = d;
+    b->note = *n;
+    b->duration_us = clock_us() - n->start_us;
+    b->start_wall_us = wall_us() - b->duration_us;
+    b->node.fn = on_note;
+    b->node.owner = b;
+    inbox_push(&d->inbox, &b->node);
+}
+
+struct scrape_ticket {
+    struct inbox_node node;
+    struct dispatch *dispatch;
+    struct http_promise *promise;
+    struct note note;
+    bool openmetrics;
+};
+
+static void on_exposition(void *arg, struct str text)
+{
+    struct scrape_ticket *t = arg;
+    struct dispatch *d = t->dispatch;
+    struct buf body = BUF_INIT(4 * KIB);
+    struct reply r = {
+        .status = 200,
+        .type = t->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                               : "text/plain; version=0.0.4; charset=utf-8",
+        .body = text,
+    };
+
+    if (!text.p) {
+        r = reply_detail(&body, 503, "The telemetry process does not answer");
+        r.retry_after = 1;
+    }
+    r.request_id = str_of(t->note.request_id);
+    t->note.status = http_send(t->promise, &r) ? r.status : 0;
+    int64_t took = clock_us() - t->note.start_us;
+    count(d, &t->note, took, wall_us() - took);
+    buf_free(&body);
+    free(t);
+}
+
+static void on_scrape(void *owner)
+{
+    struct scrape_ticket *t = owner;
+    struct dispatch *d = t->dispatch;
+
+    sink_gauges(d->sink, (uint64_t)atomic_load(&d->in_progress));
+    sink_scrape(d->sink, t->openmetrics, clock_ms() + SCRAPE_MS, on_exposition, t);
+}
+
+void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n, bool openmetrics)
+{
+    struct scrape_ticket *t = xcalloc(1, sizeof *t);
+
+    *t = (struct scrape_ticket){.node = {.fn = on_scrape, .owner = t},
+                                .dispatch = d,
+                                .promise = p,
+                                .note = *n,
+                                .openmetrics = openmetrics};
+    inbox_push(&d->inbox, &t->node);
+}
+
+static void on_inbox(void *arg, uint32_t events)
+{
+    struct dispatch *d = arg;
+
+    (void)events;
+    /* Let the HTTP threads that are ready add their asks: fuller messages, half the wake-ups (performance.md
+     * 2). */
+    sched_yield();
+    sched_yield();
+    for (struct inbox_node *n = inbox_take(&d->inbox), *next; n; n = next) {
+        next = n->next;
+        n->fn(n->owner);
+    }
+}
+
+void dispatch_begin(struct dispatch *d)
+{
+    atomic_fetch_add(&d->in_progress, 1);
+}
+
+struct dispatch_facts dispatch_facts(const struct dispatch *d)
+{
+    return (struct dispatch_facts){
+        .workers = atomic_load(&d->facts_workers),
+        .openai_configured = atomic_load(&d->facts_openai),
+        .langfuse_enabled = atomic_load(&d->facts_langfuse),
+        .telemetry = atomic_load(&d->facts_telemetry),
+    };
+}
+
+void dispatch_drain(struct dispatch *d, void (*fn)(void *arg), void *arg)
+{
+    d->drained = fn;
+    d->drained_arg = arg;
+    check_drained(d);
+}
+
+static void on_router(void *arg, uint32_t events)
+{
+    (void)arg; /* before_sleep() reads */
+    (void)events;
+}
+
+int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_conf *conf, struct admission *a)
+{
+    struct dispatch *d = xcalloc(1, sizeof *d);
+    int ret;
+
+    d->loop = l;
+    d->conf = conf;
+    d->admission = a;
+    d->epoch = id_u64();
+    inbox_init(&d->inbox);
+    d->wire = zwire_new();
+    ret = zsock_router(d->wire, conf->jobs_endpoint, &d->router);
+    if (ret < 0) {
+        log_error("cannot open the jobs socket %s: %s", conf->jobs_endpoint, strerror(-ret));
+        goto fail;
+    }
+    ret = sink_new(&d->sink, l, d->wire, conf->events_endpoint, "gateway");
+    if (ret < 0) {
+        log_error("cannot open the events socket %s: %s", conf->events_endpoint, strerror(-ret));
+        goto fail;
+    }
+    d->inbox_io = (struct loop_io){.fd = d->inbox.eventfd, .fn = on_inbox, .arg = d};
+    d->router_io = (struct loop_io){.fd = zsock_fd(d->router), .fn = on_router, .arg = d};
+    ret = loop_io_set(l, &d->inbox_io, EPOLLIN);
+    if (ret == 0)
+        ret = loop_io_set(l, &d->router_io, EPOLLIN);
+    if (ret < 0)
+        goto fail;
+    d->hook = (struct loop_hook){.fn = before_sleep, .arg = d};
+    loop_hook_add(l, &d->hook);
+    d->tick = (struct loop_timer){.fn = on_tick, .arg = d};
+    on_tick(d);
+    *out = d;
+    return 0;
+
+fail:
+    dispatch_free(d);
+    return ret;
+}
+
+void dispatch_free(struct dispatch *d)
+{
+    if (!d)
+        return;
+    on_inbox(d, 0);
+    for (struct worker *w = d->workers.first, *next; w; w = next) {
+        next = w->next;
+        w->asks = NULL;
+        workers_remove(&d->workers, w);
+    }
+    for (uint32_t i = 0; i < d->capacity; i++) {
+        if (d->asks[i] && d->asks[i]->promise)
+            http_send(d->asks[i]->promise, &(struct reply){.status = 503});
+        ask_free(d->asks[i]);
+    }
+    free(d->asks);
+    free(d->free_ids);
+    loop_timer_clear(d->loop, &d->tick);
+    loop_io_clear(d->loop, &d->inbox_io);
+    loop_io_clear(d->loop, &d->router_io);
+    sink_free(d->sink);
+    zsock_close(d->router);
+    zwire_free(d->wire);
+    inbox_close(&d->inbox);
+    free(d);
+}

@@ -1,0 +1,63 @@
+/*
+ * dispatch.h - the I/O thread: questions to workers, answers to clients, events to telemetry
+ *
+ * Promise  P1: every ask that was submitted is answered exactly once. A worker that dies (its connection
+ * ends) or goes silent for JOB_SILENCE_MS gives its jobs back; they go to another worker, within their
+ * deadline and at most JOB_DISPATCHES_MAX times. P6: an ask whose client has left is cancelled at its worker
+ * at once. P7: an ask that finds no worker within the queue timeout is 503. Owner    dispatch_submit() takes
+ * the ask. Notes copy what they are given. Threads  dispatch_submit(), dispatch_gone(), dispatch_note(),
+ * dispatch_scrape() and dispatch_facts() any; the rest the loop's thread. Units    milliseconds of clock_ms()
+ * for deadlines.
+ */
+#ifndef ATALAYA_GATEWAY_DISPATCH_H
+#define ATALAYA_GATEWAY_DISPATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/attr.h"
+#include "common/proc/loop.h"
+#include "common/wire/event.h"
+#include "gateway/admission.h"
+#include "gateway/ask.h"
+#include "gateway/conf.h"
+
+struct dispatch;
+
+/* What /health tells, as the I/O thread last saw it. */
+struct dispatch_facts {
+    int workers;
+    bool openai_configured;
+    bool langfuse_enabled;
+    bool telemetry;
+};
+
+int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_conf *conf,
+                 struct admission *a) NODISCARD;
+void dispatch_free(struct dispatch *d);
+
+void dispatch_submit(struct dispatch *d, struct ask *a); /* a->promise is set */
+void dispatch_gone(void *ask);                           /* the `gone` callback of a->promise */
+
+/* An HTTP request that its thread has answered itself. endpoint and method must be static strings. */
+struct note {
+    const char *endpoint;
+    const char *method;
+    int status;
+    int64_t start_us;
+    char request_id[ID_UUID_SIZE];
+};
+void dispatch_note(struct dispatch *d, const struct note *n);
+
+/* GET /metrics: fetches the exposition and keeps the promise with it; n is noted when that is done. */
+void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n, bool openmetrics);
+
+struct dispatch_facts dispatch_facts(const struct dispatch *d);
+
+/* Counts HTTP requests being handled, for app_requests_in_progress. */
+void dispatch_begin(struct dispatch *d);
+
+/* No new asks come any more: calls fn when all are answered and telemetry has every event. */
+void dispatch_drain(struct dispatch *d, void (*fn)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,539 @@
+#include "gateway/jsonread.h"
+
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/json.h"
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+#include "common/base/utf8.h"
+
+struct scanner {
+    struct jsonread *j;
+    const char *s;
+    size_t n, i;
+    enum jsonread_result result;
+};
+
+static bool broken(struct scanner *k, const char *error, size_t at)
+{
+    size_t position = 0;
+
+    for (size_t i = 0; i < at; i++)
+        position += ((unsigned char)k->s[i] & 0xc0) != 0x80;
+    k->j->error = error;
+    k->j->position = position;
+    k->result = JSONREAD_BROKEN;
+    return false;
+}
+
+static bool unreadable(struct scanner *k)
+{
+    k->result = JSONREAD_UNREADABLE;
+    return false;
+}
+
+static bool is_digit(const struct scanner *k, size_t i)
+{
+    return i < k->n && k->s[i] >= '0' && k->s[i] <= '9';
+}
+
+static void skip_space(struct scanner *k)
+{
+    while (k->i < k->n && strchr(" \t\n\r", k->s[k->i]) && k->s[k->i])
+        k->i++;
+}
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+static size_t put_code_point(char *to, uint32_t cp)
+{
+    if (cp >= 0xd800 && cp <= 0xdfff) { /* a lone surrogate: WTF-8 */
+        to[0] = (char)(0xe0 | cp >> 12);
+        to[1] = (char)(0x80 | (cp >> 6 & 0x3f));
+        to[2] = (char)(0x80 | (cp & 0x3f));
+        return 3;
+    }
+    return utf8_encode(to, cp);
+}
+
+/* Four hex digits at i; Python reports a bad one at the u before them. */
+static bool four_digits(struct scanner *k, size_t i, uint32_t *v)
+{
+    *v = 0;
+    for (size_t d = 0; d < 4; d++) {
+        int h = hex_value(k->s[i + d]);
+        if (h < 0)
+            return broken(k, "Invalid \\uXXXX escape", i - 1);
+        *v = *v << 4 | (uint32_t)h;
+    }
+    return true;
+}
+
+/* k->i is behind "\u". Writes the code point. */
+static bool unicode_escape(struct scanner *k, char *to, size_t *len)
+{
+    uint32_t high, low;
+
+    if (k->i + 4 >= k->n) /* not even room for a closing quote */
+        return broken(k, "Invalid \\uXXXX escape", k->i - 1);
+    if (!four_digits(k, k->i, &high))
+        return false;
+    k->i += 4;
+    if (high >= 0xd800 && high <= 0xdbff && k->i + 6 < k->n && k->s[k->i] == '\\' && k->s[k->i + 1] == 'u') {
+        if (!four_digits(k, k->i + 2, &low))
+            return false;
+        if (low >= 0xdc00 && low <= 0xdfff) {
+            high = 0x10000 + ((high - 0xd800) << 10 | (low - 0xdc00));
+            k->i += 6;
+        }
+    }
+    *len += put_code_point(to + *len, high);
+    return true;
+}
+
+static bool escape(struct scanner *k, char *to, size_t *len)
+{
+    static const char from[] = "\"\\/bfnrt";
+    static const char means[] = "\"\\/\b\f\n\r\t";
+    size_t backslash = k->i - 1;
+
+    char c = k->s[k->i++];
+    if (c == 'u')
+        return unicode_escape(k, to, len);
+    const char *at = c ? strchr(from, c) : NULL;
+    if (!at)
+        return broken(k, "Invalid \\escape", backslash);
+    to[(*len)++] = means[at - from];
+    return true;
+}
+
+/* k->i is behind the opening quote. The decoded text is never longer than the source. */
+static bool string(struct scanner *k, char *to, size_t *len)
+{
+    size_t quote = k->i - 1;
+
+    *len = 0;
+    for (;;) {
+        size_t start = k->i;
+        while (k->i < k->n && k->s[k->i] != '"' && k->s[k->i] != '\\') {
+            if ((unsigned char)k->s[k->i] < 0x20)
+                return broken(k, "Invalid control character at", k->i);
+            k->i++;
+        }
+        if (to)
+            memcpy(to + *len, k->s + start, k->i - start);
+        *len += k->i - start;
+        if (k->i == k->n)
+            return broken(k, "Unterminated string starting at", quote);
+        if (k->s[k->i++] == '"')
+            return true;
+        if (k->i == k->n)
+            return broken(k, "Unterminated string starting at", quote);
+        char scratch[8];
+        size_t got = 0;
+        if (!escape(k, to ? to + *len : scratch, &got))
+            return false;
+        *len += got;
+    }
+}
+
+static bool number(struct scanner *k, enum json_type *type)
+{
+    size_t start = k->i;
+    size_t i = k->i;
+
+    *type = JSON_INT;
+    if (k->s[i] == '-')
+        i++;
+    if (!is_digit(k, i))
+        return broken(k, "Expecting value", start);
+    size_t digits = i;
+    if (k->s[i] == '0')
+        i++;
+    else
+        while (is_digit(k, i))
+            i++;
+    digits = i - digits;
+    if (i < k->n && k->s[i] == '.' && is_digit(k, i + 1)) {
+        *type = JSON_FLOAT;
+        for (i++; is_digit(k, i); i++)
+            ;
+    }
+    if (i < k->n && (k->s[i] == 'e' || k->s[i] == 'E')) {
+        size_t e = i + 1;
+        if (e < k->n && (k->s[e] == '-' || k->s[e] == '+'))
+            e++;
+        if (is_digit(k, e)) {
+            *type = JSON_FLOAT;
+            for (i = e; is_digit(k, i); i++)
+                ;
+        }
+    }
+    k->i = i;
+    if (*type == JSON_INT && digits > JSONREAD_DIGITS_MAX)
+        return unreadable(k);
+    return true;
+}
+
+static bool word(struct scanner *k, const char *text)
+{
+    size_t n = strlen(text);
+
+    if (k->n - k->i < n || memcmp(k->s + k->i, text, n) != 0)
+        return false;
+    k->i += n;
+    return true;
+}
+
+/* Everything that does not nest. */
+static bool scalar(struct scanner *k, enum json_type *type)
+{
+    size_t len;
+
+    if (k->i >= k->n)
+        return broken(k, "Expecting value", k->i);
+    if (k->s[k->i] == '"') {
+        *type = JSON_STRING;
+        k->i++;
+        return string(k, NULL, &len);
+    }
+    *type = JSON_FLOAT;
+    if (word(k, "NaN") || word(k, "Infinity") || word(k, "-Infinity"))
+        return true;
+    *type = JSON_NULL;
+    if (word(k, "null"))
+        return true;
+    *type = JSON_TRUE;
+    if (word(k, "true"))
+        return true;
+    *type = JSON_FALSE;
+    if (word(k, "false"))
+        return true;
+    return number(k, type);
+}
+
+/* A member's key and the colon behind it, up to its value. */
+static bool key(struct scanner *k, struct str *source)
+{
+    size_t len;
+
+    if (k->i >= k->n || k->s[k->i] != '"')
+        return broken(k, "Expecting property name enclosed in double quotes", k->i);
+    size_t start = k->i++;
+    if (!string(k, NULL, &len))
+        return false;
+    *source = (struct str){k->s + start, k->i - start};
+    skip_space(k);
+    if (k->i >= k->n || k->s[k->i] != ':')
+        return broken(k, "Expecting ':' delimiter", k->i);
+    k->i++;
+    skip_space(k);
+    return true;
+}
+
+static bool has_surrogate(struct str s)
+{
+    for (size_t i = 0; i + 2 < s.n; i++)
+        if ((unsigned char)s.p[i] == 0xed && (unsigned char)s.p[i + 1] >= 0xa0)
+            return true;
+    return false;
+}
+
+/* The source of a string has been checked already. *decoded is replaced when the text has escapes. */
+static struct json_value make_value(enum json_type type, struct str source, char **decoded)
+{
+    struct json_value v = {.type = type, .source = source};
+
+    if (type != JSON_STRING)
+        return v;
+    v.text = (struct str){source.p + 1, source.n - 2};
+    if (memchr(source.p, '\\', source.n)) {
+        struct jsonread unused;
+        struct scanner k = {.j = &unused, .s = source.p, .n = source.n, .i = 1};
+        char *text = xmalloc(source.n + 1);
+        bool ok = string(&k, text, &v.text.n);
+        assert(ok);
+        (void)ok;
+        free(*decoded);
+        *decoded = text;
+        v.text.p = text;
+    }
+    v.surrogate = has_surrogate(v.text);
+    return v;
+}
+
+/* Python's dict: a key that comes again gets the new value. */
+static void add_member(struct jsonread *j, struct str key_source, enum json_type type, struct str source)
+{
+    char *decoded = NULL;
+    struct str name = make_value(JSON_STRING, key_source, &decoded).text;
+
+    for (size_t i = 0; i < j->n; i++)
+        if (str_eq(name, j->members[i].key)) {
+            j->members[i].present = true;
+            j->members[i].value = make_value(type, source, &j->members[i].decoded);
+        }
+    free(decoded);
+}
+
+/* One bit a level: an object (true) or an array. */
+struct nest {
+    unsigned char bits[JSONREAD_DEPTH_MAX / 8 + 1];
+    size_t depth;
+};
+
+static bool in_object(const struct nest *nest)
+{
+    return nest->bits[(nest->depth - 1) / 8] >> ((nest->depth - 1) % 8) & 1;
+}
+
+static bool enter(struct scanner *k, struct nest *nest, bool object)
+{
+    if (nest->depth == JSONREAD_DEPTH_MAX)
+        return unreadable(k);
+    unsigned char bit = (unsigned char)(1u << (nest->depth % 8));
+    if (object)
+        nest->bits[nest->depth / 8] |= bit;
+    else
+        nest->bits[nest->depth / 8] &= (unsigned char)~bit;
+    nest->depth++;
+    k->i++;
+    skip_space(k);
+    return true;
+}
+
+/* The whole text from k->i, one value. A top-level object's members are collected on the way. */
+static bool document(struct scanner *k)
+{
+    struct nest nest = {.depth = 0};
+    struct jsonread *j = k->j;
+    struct str member_key = {NULL, 0};
+    size_t member_start = 0;
+    enum json_type type = JSON_NULL;
+    size_t start = k->i;
+
+    for (;;) {
+        /* A value begins at k->i. */
+        if (nest.depth == 1)
+            member_start = k->i;
+        char c = k->i < k->n ? k->s[k->i] : '\0';
+        if (c == '{' || c == '[') {
+            if (!enter(k, &nest, c == '{'))
+                return false;
+            type = c == '{' ? JSON_OBJECT : JSON_ARRAY;
+            bool empty = k->i < k->n && k->s[k->i] == (c == '{' ? '}' : ']');
+            if (!empty) {
+                struct str name;
+                if (c == '{' && !key(k, &name))
+                    return false;
+                if (c == '{' && nest.depth == 1)
+                    member_key = name;
+                continue;
+            }
+            k->i++;
+            nest.depth--;
+        } else if (!scalar(k, &type)) {
+            return false;
+        }
+        /* A value has ended before k->i: close what it completes. */
+        for (;;) {
+            if (nest.depth == 0) {
+                j->top = make_value(type, (struct str){k->s + start, k->i - start}, &j->top_decoded);
+                return true;
+            }
+            bool object = in_object(&nest);
+            if (nest.depth == 1 && object)
+                add_member(j, member_key, type, (struct str){k->s + member_start, k->i - member_start});
+            skip_space(k);
+            char end = k->i < k->n ? k->s[k->i] : '\0';
+            if (k->i < k->n && end == (object ? '}' : ']')) {
+                k->i++;
+                nest.depth--;
+                type = object ? JSON_OBJECT : JSON_ARRAY;
+                continue;
+            }
+            if (k->i >= k->n || end != ',')
+                return broken(k, "Expecting ',' delimiter", k->i);
+            k->i++;
+            skip_space(k);
+            struct str name;
+            if (object && !key(k, &name))
+                return false;
+            if (object && nest.depth == 1)
+                member_key = name;
+            break;
+        }
+    }
+}
+
+/* Encodings. */
+
+struct encoding {
+    int unit; /* bytes: 1, 2, 4 */
+    bool big;
+    size_t bom;
+};
+
+static struct encoding detect(struct str b)
+{
+    const unsigned char *p = (const unsigned char *)b.p;
+
+    if (b.n >= 4 && memcmp(p, "\xff\xfe\0\0", 4) == 0)
+        return (struct encoding){4, false, 4};
+    if (b.n >= 4 && memcmp(p, "\0\0\xfe\xff", 4) == 0)
+        return (struct encoding){4, true, 4};
+    if (b.n >= 2 && memcmp(p, "\xff\xfe", 2) == 0)
+        return (struct encoding){2, false, 2};
+    if (b.n >= 2 && memcmp(p, "\xfe\xff", 2) == 0)
+        return (struct encoding){2, true, 2};
+    if (b.n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0)
+        return (struct encoding){1, false, 3};
+    if (b.n >= 4 && !p[0])
+        return (struct encoding){p[1] ? 2 : 4, true, 0};
+    if (b.n >= 4 && !p[1])
+        return (struct encoding){p[2] || p[3] ? 2 : 4, false, 0};
+    if (b.n == 2 && !p[0])
+        return (struct encoding){2, true, 0};
+    if (b.n == 2 && !p[1])
+        return (struct encoding){2, false, 0};
+    return (struct encoding){1, false, 0};
+}
+
+static bool check_utf8(struct str b)
+{
+    for (size_t i = 0; i < b.n;) {
+        uint32_t cp;
+        int got = utf8_next(b.p + i, b.n - i, &cp);
+        if (got < 0)
+            return false;
+        i += (size_t)got;
+    }
+    return true;
+}
+
+static uint32_t unit_at(const struct encoding *e, const unsigned char *p)
+{
+    uint32_t v = 0;
+
+    for (int i = 0; i < e->unit; i++)
+        v |= (uint32_t)p[i] << 8 * (e->big ? e->unit - 1 - i : i);
+    return v;
+}
+
+static bool to_utf8(struct buf *out, struct str b, const struct encoding *e)
+{
+    const unsigned char *p = (const unsigned char *)b.p;
+    size_t unit = (size_t)e->unit;
+
+    if (b.n % unit)
+        return false;
+    for (size_t i = 0; i < b.n; i += unit) {
+        uint32_t cp = unit_at(e, p + i);
+        if (unit == 2 && cp >= 0xd800 && cp <= 0xdbff && i + 4 <= b.n) {
+            uint32_t low = unit_at(e, p + i + 2);
+            if (low >= 0xdc00 && low <= 0xdfff) {
+                cp = 0x10000 + ((cp - 0xd800) << 10 | (low - 0xdc00));
+                i += 2;
+            }
+        }
+        char text[4];
+        if (cp > 0x10ffff)
+            return false;
+        buf_append(out, text, put_code_point(text, cp));
+    }
+    return !out->failed;
+}
+
+enum jsonread_result jsonread(struct jsonread *j, struct str body, const char *const *keys)
+{
+    struct encoding e = detect(body);
+    struct str rest = {body.p + e.bom, body.n - e.bom};
+
+    *j = (struct jsonread){.text = BUF_INIT(4 * REQUEST_BODY_MAX)};
+    for (; *keys; keys++) {
+        assert(j->n < JSONREAD_MEMBERS_MAX);
+        j->members[j->n++].key = *keys;
+    }
+    if (e.unit > 1 ? !to_utf8(&j->text, rest, &e) : !check_utf8(rest))
+        return JSONREAD_UNREADABLE;
+    struct scanner k = {.j = j, .s = rest.p, .n = rest.n, .result = JSONREAD_OK};
+    if (e.unit > 1) {
+        k.s = j->text.data ? j->text.data : "";
+        k.n = j->text.len;
+    }
+    skip_space(&k);
+    if (!document(&k))
+        return k.result;
+    skip_space(&k);
+    if (k.i < k.n)
+        broken(&k, "Extra data", k.i);
+    return k.result;
+}
+
+void jsonread_free(struct jsonread *j)
+{
+    for (size_t i = 0; i < j->n; i++)
+        free(j->members[i].decoded);
+    free(j->top_decoded);
+    buf_free(&j->text);
+}
+
+const struct json_value *jsonread_get(const struct jsonread *j, const char *name)
+{
+    for (size_t i = 0; i < j->n; i++)
+        if (j->members[i].present && strcmp(j->members[i].key, name) == 0)
+            return &j->members[i].value;
+    return NULL;
+}
+
+static size_t echo_string(struct buf *out, struct str s)
+{
+    size_t i = 1;
+
+    while (s.p[i] != '"')
+        i += s.p[i] == '\\' ? 2 : 1;
+    buf_append(out, s.p, ++i);
+    return i;
+}
+
+/* A number, true, false, null, NaN, Infinity. */
+static size_t echo_word(struct buf *out, struct str s)
+{
+    size_t n = 0;
+    bool is_float = false;
+    char *end;
+
+    while (n < s.n && !strchr(",]} \t\n\r", s.p[n]))
+        is_float |= strchr(".eENI", s.p[n++]) != NULL;
+    if (strchr("-0123456789NI", s.p[0]) && is_float)
+        json_double(out, strtod(s.p, &end)); /* stops at the byte behind it: the body has a NUL at its end */
+    else
+        buf_append(out, s.p, n);
+    return n;
+}
+
+void jsonread_echo(struct buf *out, struct str source)
+{
+    for (size_t i = 0; i < source.n;) {
+        struct str rest = {source.p + i, source.n - i};
+        char c = rest.p[0];
+        if (c == '"') {
+            i += echo_string(out, rest);
+        } else if (strchr("{}[],: \t\n\r", c)) {
+            if (!strchr(" \t\n\r", c))
+                buf_putc(out, c);
+            i++;
+        } else {
+            i += echo_word(out, rest);
+        }
+    }
+}

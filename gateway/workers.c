@@ -1,0 +1,78 @@
+#include "gateway/workers.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+#include "gateway/ask.h"
+
+struct worker *workers_find(const struct workers *w, const struct zroute *route)
+{
+    for (struct worker *it = w->first; it; it = it->next)
+        if (it->route.n == route->n && memcmp(it->route.id, route->id, route->n) == 0)
+            return it;
+    return NULL;
+}
+
+struct worker *workers_add(struct workers *w, const struct zroute *route)
+{
+    struct worker *new = xcalloc(1, sizeof *new);
+
+    new->route = *route;
+    new->out = BUF_INIT(WIRE_MESSAGE_MAX);
+    new->next = w->first;
+    w->first = new;
+    return new;
+}
+
+void workers_remove(struct workers *w, struct worker *gone)
+{
+    struct worker **at = &w->first;
+
+    assert(!gone->asks);
+    while (*at != gone)
+        at = &(*at)->next;
+    *at = gone->next;
+    buf_free(&gone->out);
+    free(gone);
+}
+
+struct worker *workers_least_loaded(const struct workers *w)
+{
+    struct worker *best = NULL;
+
+    for (struct worker *it = w->first; it; it = it->next)
+        if (!it->leaving && it->held < it->slots && (!best || it->held < best->held))
+            best = it;
+    return best;
+}
+
+void worker_hold(struct worker *w, struct ask *a)
+{
+    a->worker = w;
+    a->prev = NULL;
+    a->next = w->asks;
+    if (a->next)
+        a->next->prev = a;
+    w->asks = a;
+    w->held++;
+}
+
+void worker_release(struct worker *w, struct ask *a)
+{
+    *(a->prev ? &a->prev->next : &w->asks) = a->next;
+    if (a->next)
+        a->next->prev = a->prev;
+    a->prev = a->next = NULL;
+    a->worker = NULL;
+    w->held--;
+}
+
+void worker_say(struct worker *w, const struct job *entry)
+{
+    if (w->out.len == 0)
+        pack_begin(&w->out);
+    pack_put(&w->out, &job_fields, entry);
+}

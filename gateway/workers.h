@@ -1,0 +1,49 @@
+/*
+ * workers.h - the workers that the gateway knows, and what each of them holds
+ *
+ * Purpose  who is alive, who has room, what goes back into the queue when one is lost.
+ * Owner    a worker lives from its first message until it is lost; its asks are borrowed.
+ * Threads  the I/O thread.
+ */
+#ifndef ATALAYA_GATEWAY_WORKERS_H
+#define ATALAYA_GATEWAY_WORKERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/wire/job.h"
+#include "common/wire/zsock.h"
+
+struct ask;
+
+struct worker {
+    struct worker *next;
+    struct zroute route;
+    char name[65];
+    uint64_t pid;
+    int64_t heard_ms;
+    uint64_t slots;
+    uint64_t held;    /* jobs it has not finished */
+    struct ask *asks; /* the same as a list */
+    bool configured;
+    bool leaving;
+    struct buf out; /* entries for the next message to it */
+};
+
+struct workers {
+    struct worker *first;
+};
+
+struct worker *workers_find(const struct workers *w, const struct zroute *route);
+struct worker *workers_add(struct workers *w, const struct zroute *route);
+void workers_remove(struct workers *w, struct worker *gone); /* holds no asks any more; freed */
+
+/* The one with the fewest jobs among those that have a free slot and are not leaving; NULL = none. */
+struct worker *workers_least_loaded(const struct workers *w);
+
+void worker_hold(struct worker *w, struct ask *a);
+void worker_release(struct worker *w, struct ask *a);
+void worker_say(struct worker *w, const struct job *entry); /* goes out with the next flush */
+
+#endif

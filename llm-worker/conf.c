@@ -1,0 +1,114 @@
+#include "llm-worker/conf.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/conf/conf.h"
+#include "common/wire/endpoint.h"
+
+#define AT(member) offsetof(struct worker_conf, member)
+
+static const struct conf_row rows[] = {
+    {.name = "OPENAI_API_KEY",
+     .type = CONF_STR,
+     .offset = AT(api_key),
+     .max = 1024,
+     .flags = CONF_SECRET,
+     .doc = "Key of the provider; without it /ask answers 502."},
+    {.name = "OPENAI_BASE_URL",
+     .type = CONF_STR,
+     .offset = AT(base_url),
+     .def = "https://api.openai.com/v1",
+     .max = 1024,
+     .doc = "Base URL of an OpenAI-compatible API, up to and without /chat/completions."},
+    {.name = "OPENAI_MODEL",
+     .type = CONF_STR,
+     .offset = AT(model),
+     .def = "gpt-4o-mini",
+     .max = 256,
+     .doc = "Model that answers."},
+    {.name = "OPENAI_DEMO_BASE_URL",
+     .type = CONF_STR,
+     .offset = AT(demo_base_url),
+     .max = 1024,
+     .doc = "Base URL of a demo upstream, used only while OPENAI_API_KEY is not set."},
+    {.name = "LLM_WORKER_SLOTS",
+     .type = CONF_INT,
+     .offset = AT(slots),
+     .def = "4096",
+     .min = 1,
+     .max = 20000,
+     .doc = "Questions that one worker holds at once."},
+    {.name = "LLM_MAX_ATTEMPTS",
+     .type = CONF_INT,
+     .offset = AT(attempts),
+     .def = "3",
+     .min = 1,
+     .max = 10,
+     .doc = "Calls to the provider per question, the first included."},
+    {.name = "LLM_CONNECT_TIMEOUT_MS",
+     .type = CONF_INT,
+     .offset = AT(connect_timeout_ms),
+     .def = "5000",
+     .min = 10,
+     .max = 600000,
+     .unit = "milliseconds",
+     .doc = "Longest wait for a connection to the provider."},
+    {.name = "DRAIN_TIMEOUT_MS",
+     .type = CONF_INT,
+     .offset = AT(drain_timeout_ms),
+     .def = "10000",
+     .min = 0,
+     .max = 600000,
+     .unit = "milliseconds",
+     .doc = "How long TERM waits for what is in flight."},
+    {.name = "ATALAYA_JOBS_ENDPOINT",
+     .type = CONF_STR,
+     .offset = AT(jobs_endpoint),
+     .max = 200,
+     .doc = "ZeroMQ endpoint of the gateway; default: ipc socket jobs.sock in ATALAYA_RUN_DIR."},
+};
+
+static int check_url(const char *name, char *url)
+{
+    size_t n = strlen(url);
+
+    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
+        log_error("%s must begin with http:// or https://", name);
+        return -EINVAL;
+    }
+    while (n > 0 && url[n - 1] == '/')
+        url[--n] = '\0';
+    return 0;
+}
+
+int worker_conf_load(struct worker_conf *c)
+{
+    if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || check_url("OPENAI_BASE_URL", c->base_url) < 0)
+        return -EINVAL;
+    if (*c->demo_base_url && check_url("OPENAI_DEMO_BASE_URL", c->demo_base_url) < 0)
+        return -EINVAL;
+    return endpoint_default(&c->jobs_endpoint, ENDPOINT_JOBS);
+}
+
+void worker_conf_free(struct worker_conf *c)
+{
+    conf_free(rows, ARRAY_LEN(rows), c);
+}
+
+void worker_conf_names(void)
+{
+    conf_print_names(rows, ARRAY_LEN(rows));
+}
+
+bool worker_conf_is_demo(const struct worker_conf *c)
+{
+    return !*c->api_key && *c->demo_base_url;
+}
+
+bool worker_conf_has_upstream(const struct worker_conf *c)
+{
+    return *c->api_key || *c->demo_base_url;
+}

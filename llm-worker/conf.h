@@ -1,0 +1,32 @@
+/*
+ * conf.h - the llm-worker's configuration (common/conf/conf.h)
+ */
+#ifndef ATALAYA_LLM_WORKER_CONF_H
+#define ATALAYA_LLM_WORKER_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/attr.h"
+
+struct worker_conf {
+    char *api_key;
+    char *base_url;
+    char *model;
+    char *demo_base_url;
+    int64_t slots;
+    int64_t attempts;
+    int64_t connect_timeout_ms;
+    int64_t drain_timeout_ms;
+    char *jobs_endpoint;
+};
+
+int worker_conf_load(struct worker_conf *c) NODISCARD; /* 0 or -EINVAL, having said why */
+void worker_conf_free(struct worker_conf *c);
+void worker_conf_names(void);
+
+/* Whether there is anybody to ask: a key, or the demo upstream in its place. */
+bool worker_conf_has_upstream(const struct worker_conf *c);
+bool worker_conf_is_demo(const struct worker_conf *c);
+
+#endif

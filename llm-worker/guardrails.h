@@ -1,0 +1,24 @@
+/*
+ * guardrails.h - the word limit and the scores of an answer
+ *
+ * Purpose  what the Python service does after the provider has answered (contract.md): str.split() and slices
+ * for the limit, substrings of the lower-cased text for toxicity. Ours composes to NFC first. Owner
+ * guardrails_limit() returns borrowed bytes: the text itself, or what it has put into `hold`. Threads  pure.
+ * Errors   text that is no UTF-8 is scored as it stands.
+ */
+#ifndef ATALAYA_LLM_WORKER_GUARDRAILS_H
+#define ATALAYA_LLM_WORKER_GUARDRAILS_H
+
+#include <stdint.h>
+
+#include "common/base/buf.h"
+
+/* At most max_words words, joined by one space, and U+2026; the text unchanged when it has no more. Zero and
+ * negative limits follow Python's words[:n]. */
+struct str guardrails_limit(struct str text, int64_t max_words, struct buf *hold);
+
+double guardrails_non_empty(struct str text); /* 1 or 0 */
+double guardrails_toxicity_safe(
+    struct str text); /* 1, less 0.2 for each word of the list that occurs, never below 0 */
+
+#endif

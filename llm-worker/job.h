@@ -1,0 +1,34 @@
+/*
+ * job.h - one question inside the worker: calls, waits, guardrails, result
+ *
+ * Purpose  tries the provider until there is an answer, another try is pointless or the time is up; then
+ * applies the guardrails and hands the result to the link.
+ *
+ *              CALLING --answer--> done      CALLING --error worth a try--> WAITING --timer--> CALLING
+ *                                            CALLING --anything else--> failed
+ *
+ * Owner    jobs_start() copies what it needs of the message. The result given to `report` is borrowed until
+ * it returns. Threads  the loop's thread. Limits   `slots` jobs at once; one more fails with "worker_full".
+ */
+#ifndef ATALAYA_LLM_WORKER_JOB_H
+#define ATALAYA_LLM_WORKER_JOB_H
+
+#include <stdint.h>
+
+#include "common/proc/loop.h"
+#include "common/wire/job.h"
+#include "llm-worker/conf.h"
+
+struct jobs;
+
+struct jobs *jobs_new(struct loop *l, const struct worker_conf *conf,
+                      void (*report)(void *arg, const struct job *result), void *arg);
+void jobs_free(struct jobs *j);
+
+void jobs_start(struct jobs *j, const struct job *message);
+void jobs_cancel(struct jobs *j, uint64_t epoch, uint64_t id);
+void jobs_abandon(struct jobs *j,
+                  uint64_t epoch_now); /* the jobs of every other epoch: nobody waits for them */
+uint64_t jobs_held(const struct jobs *j);
+
+#endif

@@ -1,0 +1,63 @@
+#include "common/base/log.h"
+#include "common/proc/child.h"
+#include "common/proc/daemon.h"
+#include "llm-worker/conf.h"
+#include "llm-worker/link.h"
+
+struct llm_worker {
+    struct daemon daemon;
+    struct worker_conf conf;
+    struct link *link;
+};
+
+static int init(void *self, struct loop *loop)
+{
+    struct llm_worker *w = self;
+
+    if (worker_conf_load(&w->conf) < 0)
+        return EXIT_CONFIG;
+    w->daemon.drain_ms = w->conf.drain_timeout_ms;
+    if (link_new(&w->link, loop, &w->conf) < 0)
+        return EXIT_ENVIRONMENT;
+    if (worker_conf_is_demo(&w->conf))
+        log_warning("OPENAI_API_KEY is not set: questions go to the demo upstream %s", w->conf.demo_base_url);
+    else if (!worker_conf_has_upstream(&w->conf))
+        log_warning("OPENAI_API_KEY is not set: /ask will answer 502");
+    return 0;
+}
+
+static void drained(void *arg)
+{
+    daemon_drained(arg);
+}
+
+static void drain(void *self)
+{
+    struct llm_worker *w = self;
+
+    link_drain(w->link, drained, &w->daemon);
+}
+
+static void fini(void *self)
+{
+    struct llm_worker *w = self;
+
+    link_free(w->link);
+    worker_conf_free(&w->conf);
+}
+
+int main(int argc, char **argv)
+{
+    struct llm_worker w = {.daemon = {
+                               .name = "llm-worker",
+                               .program = "atalaya-llm-worker",
+                               .purpose = "asks an OpenAI-compatible API for the gateway",
+                               .init = init,
+                               .drain = drain,
+                               .fini = fini,
+                               .variables = worker_conf_names,
+                           }};
+
+    w.daemon.self = &w;
+    return daemon_run(&w.daemon, argc, argv);
+}

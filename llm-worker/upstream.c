@@ -1,0 +1,310 @@
+#include "llm-worker/upstream.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define UPSTREAM_SHARD 64
+
+struct shard {
+    struct shard *next;
+    struct upstream *upstream;
+    CURLM *multi;
+    int handles; /* easy handles bound to it */
+    struct loop_timer timer;
+};
+
+struct call {
+    struct call *next; /* in the list of idle ones */
+    struct call *all;  /* every call ever made */
+    struct shard *shard;
+    CURL *easy;
+    struct buf in;
+    bool running;
+    void (*done)(void *arg, const struct call_result *r);
+    void *arg;
+};
+
+struct upstream {
+    struct loop *loop;
+    struct shard *shards; /* the newest first: the only one with room */
+    struct call *idle;
+    struct call *all;
+    struct curl_slist *headers;
+    char *url;
+    int64_t connect_timeout_ms;
+};
+
+/* A socket of a multi, as the loop watches it. */
+struct watch {
+    struct loop_io io;
+    struct shard *shard;
+};
+
+static size_t on_body(char *p, size_t size, size_t n, void *arg)
+{
+    struct call *c = arg;
+
+    buf_append(&c->in, p, size * n);
+    return c->in.failed ? 0 : size * n;
+}
+
+static enum outcome classify(const struct call *c, CURLcode code, int status)
+{
+    switch (code) {
+    case CURLE_OK:
+        return status == 200 ? OUTCOME_OK : OUTCOME_HTTP;
+    case CURLE_OPERATION_TIMEDOUT:
+        return OUTCOME_TIMEOUT;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+        return OUTCOME_CONNECT;
+    case CURLE_WRITE_ERROR:
+        return c->in.failed ? OUTCOME_TOO_LARGE : OUTCOME_CUT;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_HTTP2:
+        return OUTCOME_GARBAGE;
+    default:
+        return OUTCOME_CUT;
+    }
+}
+
+static void put_back(struct call *c)
+{
+    struct upstream *u = c->shard->upstream;
+
+    curl_multi_remove_handle(c->shard->multi, c->easy);
+    c->running = false;
+    buf_reset(&c->in);
+    if (c->in.cap > 64 * KIB) /* one giant answer must not stay in memory for ever */
+        buf_free(&c->in);
+    c->next = u->idle;
+    u->idle = c;
+}
+
+static void finished(struct call *c, CURLcode code)
+{
+    struct call_result r = {.body = buf_str(&c->in)};
+    struct curl_header *h;
+    long status = 0;
+
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    r.status = (int)status;
+    r.outcome = classify(c, code, r.status);
+    if (curl_easy_header(c->easy, "x-request-id", 0, CURLH_HEADER, -1, &h) == CURLHE_OK)
+        r.request_id = str_of(h->value);
+    if (code != CURLE_OK)
+        log_debug("call to the provider failed: %s", curl_easy_strerror(code));
+    c->done(c->arg, &r);
+    put_back(c);
+}
+
+static void reap(struct shard *s)
+{
+    CURLMsg *m;
+    int left;
+
+    while ((m = curl_multi_info_read(s->multi, &left))) {
+        struct call *c;
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        CURLcode code = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+        finished(c, code);
+    }
+}
+
+static void act(struct shard *s, curl_socket_t fd, int what)
+{
+    int running;
+
+    curl_multi_socket_action(s->multi, fd, what, &running);
+    reap(s);
+}
+
+static void on_socket_event(void *arg, uint32_t events)
+{
+    struct watch *w = arg;
+    int what = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+               (events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+
+    act(w->shard, w->io.fd, what);
+}
+
+/* libcurl says what it wants to know about a socket. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
+{
+    struct shard *s = arg;
+    struct loop *l = s->upstream->loop;
+    struct watch *w = assigned;
+
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (w)
+            loop_io_clear(l, &w->io);
+        free(w);
+        return 0;
+    }
+    if (!w) {
+        w = xcalloc(1, sizeof *w);
+        w->shard = s;
+        w->io = (struct loop_io){.fd = fd, .fn = on_socket_event, .arg = w};
+        curl_multi_assign(s->multi, fd, w);
+    }
+    uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    return loop_io_set(l, &w->io, events) < 0 ? -1 : 0;
+}
+
+static void on_timer(void *arg)
+{
+    act(arg, CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* The deadline only: acting from inside libcurl's callback is not allowed. */
+static int on_timeout(CURLM *multi, long ms, void *arg)
+{
+    struct shard *s = arg;
+    struct loop *l = s->upstream->loop;
+
+    (void)multi;
+    if (ms < 0)
+        loop_timer_clear(l, &s->timer);
+    else
+        loop_timer_set(l, &s->timer, clock_ms() + ms);
+    return 0;
+}
+
+static struct shard *shard_with_room(struct upstream *u)
+{
+    if (u->shards && u->shards->handles < UPSTREAM_SHARD)
+        return u->shards;
+    struct shard *s = xcalloc(1, sizeof *s);
+    s->upstream = u;
+    s->multi = curl_multi_init();
+    if (!s->multi)
+        abort();
+    s->timer = (struct loop_timer){.fn = on_timer, .arg = s};
+    curl_multi_setopt(s->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(s->multi, CURLMOPT_SOCKETDATA, s);
+    curl_multi_setopt(s->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
+    curl_multi_setopt(s->multi, CURLMOPT_TIMERDATA, s);
+    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)UPSTREAM_SHARD);
+    s->next = u->shards;
+    u->shards = s;
+    return s;
+}
+
+static struct call *call_new(struct upstream *u)
+{
+    struct call *c = xcalloc(1, sizeof *c);
+
+    c->shard = shard_with_room(u);
+    c->shard->handles++;
+    c->in = BUF_INIT(ANSWER_MAX);
+    c->easy = curl_easy_init();
+    if (!c->easy)
+        abort();
+    curl_easy_setopt(c->easy, CURLOPT_URL, u->url);
+    curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, u->headers);
+    curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u->connect_timeout_ms);
+    curl_easy_setopt(c->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
+    c->all = u->all;
+    u->all = c;
+    return c;
+}
+
+struct call *upstream_start(struct upstream *u, struct str body, int64_t timeout_ms,
+                            void (*done)(void *arg, const struct call_result *r), void *arg)
+{
+    struct call *c = u->idle;
+
+    if (c)
+        u->idle = c->next;
+    else
+        c = call_new(u);
+    c->running = true;
+    c->done = done;
+    c->arg = arg;
+    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body.p);
+    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE, (long)body.n);
+    curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ms > 0 ? timeout_ms : 1));
+    if (curl_multi_add_handle(c->shard->multi, c->easy) != CURLM_OK)
+        abort();
+    return c;
+}
+
+void upstream_cancel(struct call *c)
+{
+    assert(c->running);
+    put_back(c);
+}
+
+static void add_header(struct upstream *u, const char *text)
+{
+    struct curl_slist *longer = curl_slist_append(u->headers, text);
+
+    if (!longer)
+        abort();
+    u->headers = longer;
+}
+
+struct upstream *upstream_new(struct loop *l, const struct upstream_conf *conf)
+{
+    struct buf text = BUF_INIT(8 * KIB);
+    struct upstream *u = xcalloc(1, sizeof *u);
+
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    u->loop = l;
+    u->connect_timeout_ms = conf->connect_timeout_ms;
+    buf_printf(&text, "%s/chat/completions", conf->base_url);
+    u->url = xstrdup(text.data);
+    buf_reset(&text);
+    buf_printf(&text, "Authorization: Bearer %s", conf->api_key);
+    add_header(u, text.data);
+    add_header(u, "Content-Type: application/json");
+    add_header(u, "Expect:"); /* libcurl would wait for a 100 before larger bodies */
+    buf_free(&text);
+    return u;
+}
+
+void upstream_free(struct upstream *u)
+{
+    if (!u)
+        return;
+    for (struct call *c = u->all, *next; c; c = next) {
+        next = c->all;
+        if (c->running)
+            curl_multi_remove_handle(c->shard->multi, c->easy);
+        curl_easy_cleanup(c->easy);
+        buf_free(&c->in);
+        free(c);
+    }
+    for (struct shard *s = u->shards, *next; s; s = next) {
+        next = s->next;
+        curl_multi_cleanup(s->multi);
+        loop_timer_clear(u->loop, &s->timer);
+        free(s);
+    }
+    curl_slist_free_all(u->headers);
+    free(u->url);
+    free(u);
+    curl_global_cleanup();
+}

@@ -1,0 +1,45 @@
+/*
+ * upstream.h - HTTP calls to the provider: libcurl inside our loop
+ *
+ * Purpose  the only file that includes curl.h. Thousands of calls at once on one thread.
+ * How      libcurl looks for a reusable connection by walking all connections of a multi handle, so the
+ * handles are spread over many multis of at most UPSTREAM_SHARD each, an easy handle bound to its multi for
+ * life, and reused last in, first out (performance.md 4). Owner    the body given to upstream_start() is
+ * borrowed until the call ends. The result and its body are borrowed by `done` until it returns.
+ * upstream_cancel() ends a call without calling `done`. Threads  the loop's thread. Units    timeout_ms: for
+ * the whole call, connection included. Limits   ANSWER_MAX for an answer's body.
+ */
+#ifndef ATALAYA_LLM_WORKER_UPSTREAM_H
+#define ATALAYA_LLM_WORKER_UPSTREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/str.h"
+#include "common/proc/loop.h"
+#include "llm-worker/retry.h"
+
+struct upstream;
+struct call;
+
+struct call_result {
+    enum outcome outcome; /* OUTCOME_OK: status 200 and a complete body */
+    int status;           /* 0 = no answer */
+    struct str body;
+    struct str request_id; /* the provider's x-request-id */
+};
+
+struct upstream_conf {
+    const char *base_url;
+    const char *api_key;
+    int64_t connect_timeout_ms;
+};
+
+struct upstream *upstream_new(struct loop *l, const struct upstream_conf *c);
+void upstream_free(struct upstream *u); /* ends what is running, without calling `done` */
+
+struct call *upstream_start(struct upstream *u, struct str body, int64_t timeout_ms,
+                            void (*done)(void *arg, const struct call_result *r), void *arg);
+void upstream_cancel(struct call *c);
+
+#endif

@@ -1,0 +1,146 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/log.h"
+#include "common/proc/child.h"
+#include "supervisor/lock.h"
+#include "supervisor/run.h"
+#include "supervisor/settings.h"
+#include "supervisor/status.h"
+
+#define OLD_KERNEL_FD_MAX 65536 /* without close_range(2); nobody hands down more */
+
+static const char help[] =
+    "atalaya answers questions with a language model and never loses sight of one.\n"
+    "\n"
+    "  atalaya run [gateway|llm-worker|telemetry]...   run these processes, all without a name, in the "
+    "foreground\n"
+    "  atalaya status                                  what runs; exit 0: all ready, 1: not all, 3: not "
+    "running\n"
+    "  atalaya version\n"
+    "  atalaya help\n"
+    "\n"
+    "Configuration comes from the environment and from ./.env (or the file named by ATALAYA_ENV_FILE); the "
+    "environment\n"
+    "wins. TERM finishes what is in flight and leaves; a second TERM leaves at once.\n";
+
+/* A descriptor below 3 that is closed would be given to the next file we open, and a log line would go into
+ * it; one above that we inherited would keep somebody's pipe open in every child. */
+static void clean_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (close_range(3, ~0u, 0) == 0)
+        return;
+    for (int i = 3; i < OLD_KERNEL_FD_MAX; i++)
+        close(i);
+}
+
+static int take_lock(const char *dir, const char *variable)
+{
+    pid_t holder;
+    int rc = lock_take(dir, &holder);
+
+    if (rc == 0)
+        return EXIT_DONE;
+    if (rc == -EWOULDBLOCK)
+        log_error(
+            "another atalaya (pid %ld) works in %s: stop it first, or give this one its own folder with %s",
+            (long)holder, dir, variable);
+    else
+        log_error("cannot lock %s/supervisor.lock: %s", dir, strerror(-rc));
+    return EXIT_ENVIRONMENT;
+}
+
+/* Run and state folder may be one and the same; the pid in the lock does not tell, it is 1 in every
+ * container. */
+static bool same_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static void announce(const struct settings *s)
+{
+    log_event(LOG_INFO,
+              LOG_FIELDS(LOG_INT("gateway", s->count[ROLE_GATEWAY]),
+                         LOG_INT("llm_workers", s->count[ROLE_LLM_WORKER]),
+                         LOG_INT("telemetry", s->count[ROLE_TELEMETRY]), LOG_CSTR("run_dir", s->run_dir),
+                         LOG_CSTR("state_dir", s->state_dir)),
+              "atalaya %s starts", ATALAYA_VERSION);
+}
+
+static int command_run(int n, char **roles)
+{
+    static struct settings s;
+
+    for (int i = 0; i < n; i++) {
+        int role = role_parse(roles[i]);
+        if (role < 0) {
+            fprintf(stderr,
+                    "atalaya run: there is no process '%s'; choose from gateway, llm-worker, telemetry\n",
+                    roles[i]);
+            return EXIT_USAGE;
+        }
+        s.wanted[role] = true;
+    }
+    for (int role = 0; n == 0 && role < ROLES; role++)
+        s.wanted[role] = true;
+
+    log_init("supervisor", LOG_INFO);
+    int code = settings_load(&s);
+    if (code == EXIT_DONE)
+        code = take_lock(s.run_dir, "ATALAYA_RUN_DIR");
+    if (code == EXIT_DONE && *s.state_dir && !same_folder(s.run_dir, s.state_dir))
+        code = take_lock(s.state_dir, "ATALAYA_STATE_DIR");
+    if (code != EXIT_DONE)
+        return code;
+    announce(&s);
+    return run(&s);
+}
+
+static int command_status(void)
+{
+    char run_dir[DIRS_PATH_MAX];
+
+    log_init("supervisor", LOG_INFO);
+    int code = settings_find_run_dir(run_dir);
+    return code == EXIT_DONE ? status_show(run_dir) : code;
+}
+
+static int usage(const char *what)
+{
+    fprintf(stderr, "atalaya: %s; `atalaya help` lists the commands\n", what);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    clean_descriptors();
+    const char *command = argc > 1 ? argv[1] : "";
+
+    if (strcmp(command, "run") == 0)
+        return command_run(argc - 2, argv + 2);
+    if (argc > 2)
+        return usage("too many arguments");
+    if (strcmp(command, "status") == 0)
+        return command_status();
+    if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
+        printf("atalaya %s\n", ATALAYA_VERSION);
+        return EXIT_DONE;
+    }
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0) {
+        fputs(help, stdout);
+        return EXIT_DONE;
+    }
+    return usage(*command ? "unknown command" : "no command");
+}

@@ -1,0 +1,78 @@
+#include "supervisor/table.h"
+
+#include <string.h>
+
+#define PROXIES                                                                                              \
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"
+
+static const char *const everybody[] = {"PATH",
+                                        "HOME",
+                                        "TZ",
+                                        "LANG",
+                                        "LC_ALL",
+                                        "TMPDIR",
+                                        "LOG_LEVEL",
+                                        "LOG_FORMAT",
+                                        "APP_ENV",
+                                        "DRAIN_TIMEOUT_MS",
+                                        "ATALAYA_JOBS_ENDPOINT",
+                                        "ATALAYA_EVENTS_ENDPOINT",
+                                        "ASAN_OPTIONS",
+                                        "UBSAN_OPTIONS",
+                                        "TSAN_OPTIONS",
+                                        "LSAN_OPTIONS",
+                                        "GCOV_PREFIX",
+                                        "GCOV_PREFIX_STRIP",
+                                        NULL};
+
+static const char *const for_telemetry[] = {"LANGFUSE_*",    "TELEMETRY_*",  "SPOOL_*", "CAPTURE_*", "OTEL_*",
+                                            "SSL_CERT_FILE", "SSL_CERT_DIR", PROXIES,   NULL};
+
+static const char *const for_llm_worker[] = {"OPENAI_*",     "LLM_*", "GUARDRAIL_*", "SSL_CERT_FILE",
+                                             "SSL_CERT_DIR", PROXIES, NULL};
+
+static const char *const for_gateway[] = {
+    "PORT", "HOST", "GATEWAY_*", "CORS_*", "RATE_LIMIT_*", "REQUEST_TIMEOUT_MS", NULL};
+
+const struct kind kinds[ROLES] = {
+    [ROLE_TELEMETRY] = {"telemetry", "atalaya-telemetry", {NULL, 1, 1, 1}, for_telemetry},
+    [ROLE_LLM_WORKER] = {"llm-worker",
+                         "atalaya-llm-worker",
+                         {"LLM_WORKERS", 2, 1, LLM_WORKERS_MAX},
+                         for_llm_worker},
+    [ROLE_GATEWAY] = {"gateway", "atalaya-gateway", {NULL, 1, 1, 1}, for_gateway},
+};
+
+int role_parse(const char *name)
+{
+    for (int i = 0; i < ROLES; i++) {
+        if (strcmp(kinds[i].role, name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static bool matches(const char *pattern, const char *variable, size_t n)
+{
+    size_t len = strlen(pattern);
+
+    if (pattern[len - 1] == '*')
+        return n >= len - 1 && memcmp(pattern, variable, len - 1) == 0;
+    return n == len && memcmp(pattern, variable, len) == 0;
+}
+
+static bool any_matches(const char *const *list, const char *variable, size_t n)
+{
+    for (; *list; list++) {
+        if (matches(*list, variable, n))
+            return true;
+    }
+    return false;
+}
+
+bool kind_gets(const struct kind *k, const char *variable)
+{
+    size_t n = strcspn(variable, "=");
+
+    return any_matches(everybody, variable, n) || any_matches(k->variables, variable, n);
+}

@@ -1,0 +1,229 @@
+/* The life of a child with the clock in our hand. */
+#include "supervisor/child.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/attr.h"
+#include "common/proc/child.h"
+
+static struct crew crew;
+static struct child child;
+
+static void set_up(void)
+{
+    static char *no_env[] = {NULL};
+
+    crew = (struct crew){.now = 1000, .stop_ms = 11000};
+    crew.plans[ROLE_GATEWAY] =
+        (struct spawn_plan){.path = "/nonexistent/atalaya-gateway", .name = "x", .env = no_env};
+    child_init(&child, &crew, ROLE_GATEWAY, 0);
+}
+
+TestSuite(child, .init = set_up);
+
+/* As if it had been started and had said that it is ready. */
+static void make_ready(pid_t pid)
+{
+    child.pid = pid;
+    child.state = CHILD_STARTING;
+    child.spawned_at = crew.now;
+    child_event(&child, EVENT_READY);
+    cr_assert_eq(child.state, CHILD_READY);
+    cr_assert_eq(child.deadline, CHILD_NEVER);
+}
+
+static pid_t sleeper(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        setpgid(0, 0);
+        for (;;)
+            pause();
+    }
+    setpgid(pid, pid);
+    return pid;
+}
+
+Test(child, waits_for_its_turn)
+{
+    cr_assert_eq(child.state, CHILD_WAITING);
+    cr_assert_eq(child.deadline, CHILD_NEVER);
+    child_start(&child);
+    cr_assert_eq(child.deadline, crew.now);
+}
+
+Test(child, backs_off_longer_and_longer_and_gives_up)
+{
+    static const int64_t waits[DEATHS_MAX - 1] = {100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000};
+
+    child_start(&child);
+    for (size_t i = 0; i < ARRAY_LEN(waits); i++) {
+        child_event(&child, EVENT_DEADLINE); /* the program is not there: dies at once */
+        cr_assert_eq(child.state, CHILD_WAITING);
+        cr_assert_eq(child.deadline, crew.now + waits[i], "death %zu", i + 1);
+        cr_assert_eq(crew.give_up, 0);
+        crew.now = child.deadline;
+    }
+    child_event(&child, EVENT_DEADLINE);
+    cr_assert_eq(child.state, CHILD_GONE);
+    cr_assert_eq(crew.give_up, EXIT_SOFTWARE);
+    cr_assert_eq(child.lives, DEATHS_MAX);
+}
+
+Test(child, a_healthy_life_is_forgiven_at_once)
+{
+    child.deaths = DEATHS_MAX - 1;
+    make_ready(1234567);
+    crew.now += HEALTHY_MS;
+    child_reaped(&child, SIGKILL);
+    cr_assert_eq(child.state, CHILD_WAITING);
+    cr_assert_eq(child.deadline, crew.now);
+    cr_assert_eq(child.deaths, 0);
+    cr_assert_eq(child.pid, 0);
+}
+
+Test(child, ready_too_short_is_an_early_death)
+{
+    make_ready(1234567);
+    crew.now += HEALTHY_MS - 1;
+    child_reaped(&child, 0); /* also when it leaves with 0: nobody asked */
+    cr_assert_eq(child.deaths, 1);
+    cr_assert_eq(child.deadline, crew.now + BACKOFF_BASE_MS);
+}
+
+Test(child, a_refusal_is_final)
+{
+    static const int codes[] = {EXIT_USAGE, EXIT_CONFIG};
+
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        set_up();
+        child.pid = 1234567;
+        child.state = CHILD_STARTING;
+        child_reaped(&child, codes[i] << 8);
+        cr_assert_eq(child.state, CHILD_GONE);
+        cr_assert_eq(crew.give_up, EXIT_CONFIG);
+    }
+}
+
+Test(child, other_codes_are_deaths)
+{
+    static const int codes[] = {1, EXIT_SOFTWARE, EXIT_ENVIRONMENT, 127};
+
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        set_up();
+        child.pid = 1234567;
+        child.state = CHILD_STARTING;
+        child_reaped(&child, codes[i] << 8);
+        cr_assert_eq(child.state, CHILD_WAITING, "%d", codes[i]);
+        cr_assert_eq(crew.give_up, 0);
+    }
+}
+
+Test(child, never_ready_is_killed_and_started_again)
+{
+    int status;
+
+    child.pid = sleeper();
+    child.state = CHILD_STARTING;
+    child_event(&child, EVENT_DEADLINE);
+    cr_assert_eq(child.state, CHILD_HUNG);
+    cr_assert_eq(waitpid(child.pid, &status, 0), child.pid);
+    cr_assert_eq(WTERMSIG(status), SIGKILL);
+    child_reaped(&child, status);
+    cr_assert_eq(child.state, CHILD_WAITING);
+    cr_assert_eq(child.deaths, 1);
+}
+
+Test(child, stopping_is_term_then_kill)
+{
+    int status;
+
+    pid_t pid = sleeper();
+    make_ready(pid);
+    kill(pid, SIGSTOP); /* cannot even hear TERM until CONT comes with it */
+    child_event(&child, EVENT_STOP);
+    cr_assert_eq(child.state, CHILD_STOPPING);
+    cr_assert_eq(child.deadline, crew.now + crew.stop_ms);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(WTERMSIG(status), SIGTERM);
+    child_reaped(&child, status);
+    cr_assert_eq(child.state, CHILD_GONE);
+
+    set_up();
+    make_ready(pid = sleeper());
+    child.state = CHILD_STOPPING; /* as if it had ignored the TERM */
+    child_event(&child, EVENT_DEADLINE);
+    cr_assert_eq(child.state, CHILD_KILLING);
+    cr_assert_eq(child.deadline, crew.now + KILL_TIMEOUT_MS);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(WTERMSIG(status), SIGKILL);
+    child_event(&child, EVENT_DEADLINE); /* not reaped yet: nobody waits for ever */
+    cr_assert_eq(child.state, CHILD_GONE);
+}
+
+Test(child, hurry_shortens_what_is_left)
+{
+    int status;
+
+    pid_t pid = sleeper();
+    make_ready(pid);
+    child.state = CHILD_STOPPING;
+    child.deadline = crew.now + 10000;
+    child_event(&child, EVENT_HURRY);
+    cr_assert_eq(child.deadline, crew.now + HURRY_MS);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(WTERMSIG(status), SIGINT);
+    child.deadline = crew.now + 10;
+    child.state = CHILD_KILLING;
+    child_event(&child, EVENT_HURRY);
+    cr_assert_eq(child.deadline, crew.now + 10);
+}
+
+Test(child, stopped_before_it_was_started_it_never_starts)
+{
+    child_event(&child, EVENT_STOP);
+    cr_assert_eq(child.state, CHILD_GONE);
+    child_start(&child);
+    child_event(&child, EVENT_DEADLINE);
+    cr_assert_eq(child.state, CHILD_GONE);
+    cr_assert_eq(child.lives, 0);
+}
+
+Test(child, readiness_is_a_newline)
+{
+    int fds[2];
+
+    cr_assert_eq(pipe(fds), 0);
+    child.pid = 1234567;
+    child.state = CHILD_STARTING;
+    child.ready_fd = fds[0];
+    cr_assert_eq(write(fds[1], "x", 1), 1);
+    child_readable(&child);
+    cr_assert_eq(child.state, CHILD_STARTING);
+    cr_assert_eq(write(fds[1], "\n", 1), 1);
+    child_readable(&child);
+    cr_assert_eq(child.state, CHILD_READY);
+    cr_assert_eq(child.ready_fd, -1);
+    close(fds[1]);
+}
+
+Test(child, closing_without_a_word_is_not_readiness)
+{
+    int fds[2];
+
+    cr_assert_eq(pipe(fds), 0);
+    close(fds[1]);
+    child.pid = 1234567;
+    child.state = CHILD_STARTING;
+    child.deadline = 5000;
+    child.ready_fd = fds[0];
+    child_readable(&child);
+    cr_assert_eq(child.state, CHILD_STARTING);
+    cr_assert_eq(child.ready_fd, -1);
+    cr_assert_eq(child.deadline, 5000);
+}
