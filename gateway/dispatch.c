@@ -19,6 +19,7 @@
 #define HELD_GRACE_MS     500  /* a worker keeps the deadline itself; this is for one that does not */
 #define LAST_WORD_MS      5000 /* how long an answered ask waits for what its worker still has to say */
 #define SCRAPE_MS         2000
+#define ABSENT_MS         2000 /* at the end, wait no longer for a telemetry that has not been heard of lately */
 
 struct dispatch {
     struct loop *loop;
@@ -48,6 +49,7 @@ struct dispatch {
 
     void (*drained)(void *arg);
     void *drained_arg;
+    struct loop_timer patience; /* of draining */
 };
 
 static void finish(struct ask *a, const struct job *result);
@@ -126,13 +128,25 @@ static void set_timer(struct ask *a, int64_t at)
     loop_timer_set(a->dispatch->loop, &a->timer, at);
 }
 
+static void have_drained(void *arg)
+{
+    struct dispatch *d = arg;
+    void (*fn)(void *) = d->drained;
+
+    loop_timer_clear(d->loop, &d->patience);
+    d->drained = NULL;
+    if (fn)
+        fn(d->drained_arg);
+}
+
+/* Everything is answered; telemetry gets the time to take the last events, less when it is not there. */
 static void check_drained(struct dispatch *d)
 {
-    if (d->drained && d->n_asks == 0) {
-        void (*fn)(void *) = d->drained;
-        d->drained = NULL;
-        sink_on_empty(d->sink, fn, d->drained_arg);
-    }
+    if (!d->drained || d->n_asks > 0 || admission_inside(d->admission) > 0)
+        return;
+    if (!sink_telemetry_alive(d->sink))
+        loop_timer_set(d->loop, &d->patience, clock_ms() + ABSENT_MS);
+    sink_on_empty(d->sink, have_drained, d);
 }
 
 static void send_reply(struct ask *a, struct reply *r)
@@ -644,6 +658,7 @@ int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_con
         goto fail;
     d->hook = (struct loop_hook){.fn = before_sleep, .arg = d};
     loop_hook_add(l, &d->hook);
+    d->patience = (struct loop_timer){.fn = have_drained, .arg = d};
     d->tick = (struct loop_timer){.fn = on_tick, .arg = d};
     on_tick(d);
     *out = d;
@@ -672,6 +687,7 @@ void dispatch_free(struct dispatch *d)
     free(d->asks);
     free(d->free_ids);
     loop_timer_clear(d->loop, &d->tick);
+    loop_timer_clear(d->loop, &d->patience);
     loop_io_clear(d->loop, &d->inbox_io);
     loop_io_clear(d->loop, &d->router_io);
     sink_free(d->sink);

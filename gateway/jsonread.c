@@ -146,12 +146,12 @@ static bool string(struct scanner *k, char *to, size_t *len)
     }
 }
 
-static bool number(struct scanner *k, enum json_type *type)
+static bool number(struct scanner *k, enum value_type *type)
 {
     size_t start = k->i;
     size_t i = k->i;
 
-    *type = JSON_INT;
+    *type = VALUE_INT;
     if (k->s[i] == '-')
         i++;
     if (!is_digit(k, i))
@@ -164,7 +164,7 @@ static bool number(struct scanner *k, enum json_type *type)
             i++;
     digits = i - digits;
     if (i < k->n && k->s[i] == '.' && is_digit(k, i + 1)) {
-        *type = JSON_FLOAT;
+        *type = VALUE_FLOAT;
         for (i++; is_digit(k, i); i++)
             ;
     }
@@ -173,13 +173,13 @@ static bool number(struct scanner *k, enum json_type *type)
         if (e < k->n && (k->s[e] == '-' || k->s[e] == '+'))
             e++;
         if (is_digit(k, e)) {
-            *type = JSON_FLOAT;
+            *type = VALUE_FLOAT;
             for (i = e; is_digit(k, i); i++)
                 ;
         }
     }
     k->i = i;
-    if (*type == JSON_INT && digits > JSONREAD_DIGITS_MAX)
+    if (*type == VALUE_INT && digits > JSONREAD_DIGITS_MAX)
         return unreadable(k);
     return true;
 }
@@ -195,27 +195,27 @@ static bool word(struct scanner *k, const char *text)
 }
 
 /* Everything that does not nest. */
-static bool scalar(struct scanner *k, enum json_type *type)
+static bool scalar(struct scanner *k, enum value_type *type)
 {
     size_t len;
 
     if (k->i >= k->n)
         return broken(k, "Expecting value", k->i);
     if (k->s[k->i] == '"') {
-        *type = JSON_STRING;
+        *type = VALUE_STRING;
         k->i++;
         return string(k, NULL, &len);
     }
-    *type = JSON_FLOAT;
+    *type = VALUE_FLOAT;
     if (word(k, "NaN") || word(k, "Infinity") || word(k, "-Infinity"))
         return true;
-    *type = JSON_NULL;
+    *type = VALUE_NULL;
     if (word(k, "null"))
         return true;
-    *type = JSON_TRUE;
+    *type = VALUE_TRUE;
     if (word(k, "true"))
         return true;
-    *type = JSON_FALSE;
+    *type = VALUE_FALSE;
     if (word(k, "false"))
         return true;
     return number(k, type);
@@ -249,11 +249,11 @@ static bool has_surrogate(struct str s)
 }
 
 /* The source of a string has been checked already. *decoded is replaced when the text has escapes. */
-static struct json_value make_value(enum json_type type, struct str source, char **decoded)
+static struct value make_value(enum value_type type, struct str source, char **decoded)
 {
-    struct json_value v = {.type = type, .source = source};
+    struct value v = {.type = type, .source = source};
 
-    if (type != JSON_STRING)
+    if (type != VALUE_STRING)
         return v;
     v.text = (struct str){source.p + 1, source.n - 2};
     if (memchr(source.p, '\\', source.n)) {
@@ -272,10 +272,10 @@ static struct json_value make_value(enum json_type type, struct str source, char
 }
 
 /* Python's dict: a key that comes again gets the new value. */
-static void add_member(struct jsonread *j, struct str key_source, enum json_type type, struct str source)
+static void add_member(struct jsonread *j, struct str key_source, enum value_type type, struct str source)
 {
     char *decoded = NULL;
-    struct str name = make_value(JSON_STRING, key_source, &decoded).text;
+    struct str name = make_value(VALUE_STRING, key_source, &decoded).text;
 
     for (size_t i = 0; i < j->n; i++)
         if (str_eq(name, j->members[i].key)) {
@@ -318,7 +318,7 @@ static bool document(struct scanner *k)
     struct jsonread *j = k->j;
     struct str member_key = {NULL, 0};
     size_t member_start = 0;
-    enum json_type type = JSON_NULL;
+    enum value_type type = VALUE_NULL;
     size_t start = k->i;
 
     for (;;) {
@@ -329,7 +329,7 @@ static bool document(struct scanner *k)
         if (c == '{' || c == '[') {
             if (!enter(k, &nest, c == '{'))
                 return false;
-            type = c == '{' ? JSON_OBJECT : JSON_ARRAY;
+            type = c == '{' ? VALUE_OBJECT : VALUE_ARRAY;
             bool empty = k->i < k->n && k->s[k->i] == (c == '{' ? '}' : ']');
             if (!empty) {
                 struct str name;
@@ -358,7 +358,7 @@ static bool document(struct scanner *k)
             if (k->i < k->n && end == (object ? '}' : ']')) {
                 k->i++;
                 nest.depth--;
-                type = object ? JSON_OBJECT : JSON_ARRAY;
+                type = object ? VALUE_OBJECT : VALUE_ARRAY;
                 continue;
             }
             if (k->i >= k->n || end != ',')
@@ -487,7 +487,7 @@ void jsonread_free(struct jsonread *j)
     buf_free(&j->text);
 }
 
-const struct json_value *jsonread_get(const struct jsonread *j, const char *name)
+const struct value *jsonread_get(const struct jsonread *j, const char *name)
 {
     for (size_t i = 0; i < j->n; i++)
         if (j->members[i].present && strcmp(j->members[i].key, name) == 0)
@@ -497,12 +497,16 @@ const struct json_value *jsonread_get(const struct jsonread *j, const char *name
 
 static size_t echo_string(struct buf *out, struct str s)
 {
-    size_t i = 1;
+    char *decoded = NULL;
+    size_t n = 1;
 
-    while (s.p[i] != '"')
-        i += s.p[i] == '\\' ? 2 : 1;
-    buf_append(out, s.p, ++i);
-    return i;
+    while (s.p[n] != '"')
+        n += s.p[n] == '\\' ? 2 : 1;
+    n++;
+    struct value v = make_value(VALUE_STRING, (struct str){s.p, n}, &decoded);
+    json_str(out, v.text.p, v.text.n); /* a lone surrogate, which is no Unicode text, becomes U+FFFD */
+    free(decoded);
+    return n;
 }
 
 /* A number, true, false, null, NaN, Infinity. */

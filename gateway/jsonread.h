@@ -28,35 +28,35 @@
 
 enum jsonread_result { JSONREAD_OK, JSONREAD_BROKEN, JSONREAD_UNREADABLE };
 
-enum json_type {
-    JSON_NULL,
-    JSON_TRUE,
-    JSON_FALSE,
-    JSON_INT,
-    JSON_FLOAT,
-    JSON_STRING,
-    JSON_ARRAY,
-    JSON_OBJECT
+enum value_type {
+    VALUE_NULL,
+    VALUE_TRUE,
+    VALUE_FALSE,
+    VALUE_INT,
+    VALUE_FLOAT,
+    VALUE_STRING,
+    VALUE_ARRAY,
+    VALUE_OBJECT
 };
 
-struct json_value {
-    enum json_type type;
+struct value {
+    enum value_type type;
     struct str source; /* as written, UTF-8 */
-    struct str text;   /* JSON_STRING: decoded; lone surrogates as three bytes (WTF-8) */
-    bool surrogate;    /* JSON_STRING: holds a lone surrogate */
+    struct str text;   /* VALUE_STRING: decoded; lone surrogates as three bytes (WTF-8) */
+    bool surrogate;    /* VALUE_STRING: holds a lone surrogate */
 };
 
-struct json_member {
+struct member {
     const char *key;
     bool present;
-    struct json_value value;
+    struct value value;
     char *decoded; /* owned, for strings with escapes */
 };
 
 struct jsonread {
-    struct json_value top;
+    struct value top;
     char *top_decoded;
-    struct json_member members[JSONREAD_MEMBERS_MAX]; /* of a top-level object: those that were asked for */
+    struct member members[JSONREAD_MEMBERS_MAX]; /* of a top-level object: those that were asked for */
     size_t n;
     const char *error; /* JSONREAD_BROKEN: Python's words */
     size_t position;
@@ -68,10 +68,10 @@ enum jsonread_result jsonread(struct jsonread *j, struct str body, const char *c
 void jsonread_free(struct jsonread *j);
 
 /* NULL when the object has no such member. */
-const struct json_value *jsonread_get(const struct jsonread *j, const char *key);
+const struct value *jsonread_get(const struct jsonread *j, const char *key);
 
 /* Writes a value as Python would print it again: floats as the shortest text that reads back, integers exact,
- * strings as they came; NaN and what overflows a double, which are no JSON, as null. `source` must come from
+ * strings with lone surrogates replaced; NaN and what overflows a double, which are no JSON, as null. `source` must come from
  * jsonread(). */
 void jsonread_echo(struct buf *out, struct str source);
 

@@ -47,9 +47,9 @@ static bool is_json_type(const char *type)
 
 static const struct str null_input = {NULL, 0};
 
-static void check_string(struct buf *error, const char *field, const struct json_value *v, struct str *out)
+static void check_string(struct buf *error, const char *field, const struct value *v, struct str *out)
 {
-    if (v->type != JSON_STRING)
+    if (v->type != VALUE_STRING)
         put_error(error, "string_type", field, "Input should be a valid string", v->source, NULL);
     else if (v->surrogate)
         put_error(error, "string_unicode", field,
@@ -59,7 +59,7 @@ static void check_string(struct buf *error, const char *field, const struct json
         *out = v->text;
 }
 
-static void check_question(struct buf *error, const struct json_value *v, struct str *out)
+static void check_question(struct buf *error, const struct value *v, struct str *out)
 {
     size_t before = error->len;
 
@@ -133,7 +133,7 @@ static bool parse_lax(struct str s, int64_t *out)
     return i == s.n;
 }
 
-static void check_max_words_float(struct buf *error, const struct json_value *v, struct ask_input *in)
+static void check_max_words_float(struct buf *error, const struct value *v, struct ask_input *in)
 {
     double d = strtod(v->source.p, NULL);
 
@@ -149,24 +149,24 @@ static void check_max_words_float(struct buf *error, const struct json_value *v,
         in->max_words = (int64_t)d;
 }
 
-static void check_max_words(struct buf *error, const struct json_value *v, struct ask_input *in)
+static void check_max_words(struct buf *error, const struct value *v, struct ask_input *in)
 {
-    in->has_max_words = v->type != JSON_NULL;
+    in->has_max_words = v->type != VALUE_NULL;
     switch (v->type) {
-    case JSON_NULL:
+    case VALUE_NULL:
         break;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        in->max_words = v->type == JSON_TRUE;
+    case VALUE_TRUE:
+    case VALUE_FALSE:
+        in->max_words = v->type == VALUE_TRUE;
         break;
-    case JSON_INT:
+    case VALUE_INT:
         if (!parse_lax(v->source, &in->max_words))
             abort(); /* jsonread() has seen that it is one */
         break;
-    case JSON_FLOAT:
+    case VALUE_FLOAT:
         check_max_words_float(error, v, in);
         break;
-    case JSON_STRING:
+    case VALUE_STRING:
         if (v->surrogate || !parse_lax(strip(v->text), &in->max_words))
             put_error(error, "int_parsing", "max_words",
                       "Input should be a valid integer, unable to parse string as an integer", v->source,
@@ -175,8 +175,8 @@ static void check_max_words(struct buf *error, const struct json_value *v, struc
             put_error(error, "int_parsing_size", "max_words",
                       "Unable to parse input string as an integer, exceeded maximum size", v->source, NULL);
         break;
-    case JSON_ARRAY:
-    case JSON_OBJECT:
+    case VALUE_ARRAY:
+    case VALUE_OBJECT:
         put_error(error, "int_type", "max_words", "Input should be a valid integer", v->source, NULL);
         break;
     }
@@ -195,9 +195,9 @@ static void put_no_object(struct buf *error, struct str input)
 
 static void check_fields(const struct jsonread *j, struct ask_input *in, struct buf *error)
 {
-    const struct json_value *user_id = jsonread_get(j, "user_id");
-    const struct json_value *question = jsonread_get(j, "question");
-    const struct json_value *max_words = jsonread_get(j, "max_words");
+    const struct value *user_id = jsonread_get(j, "user_id");
+    const struct value *question = jsonread_get(j, "question");
+    const struct value *max_words = jsonread_get(j, "max_words");
 
     *in = (struct ask_input){.has_max_words = true, .max_words = ASK_MAX_WORDS_DEFAULT};
     if (user_id)
@@ -251,9 +251,9 @@ int validate_ask(struct str body, const char *content_type, struct jsonread *hol
             put_broken(error, hold);
             break;
         case JSONREAD_OK:
-            if (hold->top.type == JSON_NULL)
+            if (hold->top.type == VALUE_NULL)
                 put_missing(error, NULL, null_input);
-            else if (hold->top.type != JSON_OBJECT)
+            else if (hold->top.type != VALUE_OBJECT)
                 put_no_object(error, hold->top.source);
             else
                 check_fields(hold, in, error);

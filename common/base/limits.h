@@ -26,6 +26,25 @@
 #define EVENT_FLUSH_MS   5          /* events wait this long for company */
 #define EVENT_RESEND_MS  1000       /* no acknowledgement for this long: send again */
 
+#define EVENT_SENDERS_MAX 256  /* lives of senders that telemetry remembers; the longest silent goes first */
+#define EVENT_SILENCE_MS  5000 /* a sender that has said nothing for this long handles no requests */
+#define TURN_WAIT_MS      5    /* telemetry collects messages for this long before it commits them together */
+#define TURN_MESSAGES_MAX 256  /* and not more than these */
+#define TURN_EVENTS_MAX   4096
+#define TURN_BYTES_MAX    (8 * MIB)
+#define RECORD_BYTES_MAX  (16 * MIB) /* text of one record, attempts included */
+
+#define METRIC_SERIES_MAX 512 /* of one metric; what is new then counts as "other" */
+#define METRIC_MODELS_MAX 100 /* distinct models in labels */
+#define METRIC_LABEL_MAX  128
+#define METRIC_PAGE_MAX   (8 * MIB)
+
+#define UPLOAD_FLIGHTS     4       /* requests to Langfuse at once */
+#define UPLOAD_BATCH_BYTES 2500000 /* of one request, before compression */
+#define UPLOAD_BATCH_MAX   2000    /* records of one request */
+#define UPLOAD_ANSWER_MAX  (8 * MIB)
+#define UPLOAD_WAIT_MAX_MS 600000 /* longest Retry-After that is believed */
+
 #define JOB_BEAT_MS        100  /* how often gateway and worker tell each other that they live */
 #define JOB_SILENCE_MS     3000 /* a peer that has said nothing for this long is given up */
 #define JOB_DISPATCHES_MAX 5    /* a job that has lost this many workers is not tried on another */

@@ -7,8 +7,6 @@
 #include "tests/e2e/harness.h"
 #include "tests/e2e/load.h"
 
-#define KILL_EVERY_MS 500
-
 TestSuite(chaos, .fini = e2e_cleanup, .timeout = 240);
 
 static const char answered[] = "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"}";
@@ -20,12 +18,13 @@ static unsigned next_of(unsigned *seed)
     return *seed >> 16;
 }
 
-/* Kills one of the role's `count` processes every half second until the load is through. The number of kills.
+/* Kills one of the role's `count` processes every `every_ms` until the load is through. The number of kills.
  */
-static int kill_until_finished(struct e2e *e, struct load *l, const char *role, unsigned count)
+static int kill_until_finished(struct e2e *e, struct load *l, const char *role, unsigned count,
+                               int64_t every_ms)
 {
     unsigned seed = 20261124;
-    int64_t next = clock_ms() + KILL_EVERY_MS;
+    int64_t next = clock_ms() + every_ms;
     int kills = 0;
 
     while (!load_finished(l)) {
@@ -33,7 +32,7 @@ static int kill_until_finished(struct e2e *e, struct load *l, const char *role, 
             pid_t pid = e2e_pid(e, role, (int)(next_of(&seed) % count));
             if (pid && kill(pid, SIGKILL) == 0)
                 kills++;
-            next += KILL_EVERY_MS;
+            next += every_ms;
         }
         e2e_nap();
     }
@@ -48,4 +47,66 @@ static void expect_every_answer(const struct load_outcome *o, size_t n)
                      o[i].trouble ? o[i].trouble : "", (long long)o[i].took_ms);
         cr_assert(o[i].answer_is_own, "question %zu got another's answer", i);
     }
+}
+
+/* P3, P10: Langfuse has each of them, the counters too. `once`: nothing was uploaded twice. */
+static void expect_every_record(struct e2e *e, const struct load_outcome *o, size_t n, bool once)
+{
+    char user[32];
+
+    E2E_WAIT(60, e2e_stat(&e->langfuse, "traces") >= (int64_t)n);
+    E2E_WAIT(60, e2e_stat(&e->langfuse, "scores_unique") >= (int64_t)(2 * n));
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, answered) >= (double)n);
+    cr_assert_float_eq(e2e_metric(e->telemetry_port, answered), (double)n, 1e-9);
+    struct e2e_traces *traces = e2e_traces(e);
+    cr_assert_eq(traces->n, n, "%zu traces for %zu answers", traces->n, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct e2e_trace *t = e2e_trace_find(traces, o[i].trace_id);
+        snprintf(user, sizeof user, "user-%zu", i);
+        cr_assert(t, "no trace %s of question %zu", o[i].trace_id, i);
+        cr_assert_str_eq(t->user, user);
+        cr_assert(!once || t->raw == t->unique, "%s: %lld arrivals of %lld objects", o[i].trace_id,
+                  (long long)t->raw, (long long)t->unique);
+    }
+    e2e_traces_free(traces);
+}
+
+/* P1, P3, P10. */
+Test(chaos, workers_die_twice_a_second)
+{
+    enum { QUESTIONS = 2000, CLIENTS = 50, WORKERS = 3 };
+    struct e2e *e = e2e_new();
+
+    e2e_env(e, "LLM_WORKERS", "%d", WORKERS);
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"echo\":true,\"latency_ms\":150,\"jitter_ms\":200}");
+    e2e_start(e);
+    struct load *l = load_start(e->port, QUESTIONS, CLIENTS);
+    int kills = kill_until_finished(e, l, "llm-worker", WORKERS, 500);
+    cr_assert_geq(kills, 10, "only %d kills", kills);
+    cr_assert_gt(e2e_stat(&e->openai, "client_left"), 0, "no kill hit a call");
+    expect_every_answer(load_outcomes(l), QUESTIONS);
+    expect_every_record(e, load_outcomes(l), QUESTIONS, true);
+    load_free(l);
+    e2e_end(e);
+}
+
+/* P2, P5, P10: killed between any two of its steps, telemetry neither delays an answer nor loses its record.
+ */
+Test(chaos, telemetry_dies_again_and_again)
+{
+    enum { QUESTIONS = 1000, CLIENTS = 20 };
+    struct e2e *e = e2e_new();
+
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"echo\":true,\"latency_ms\":200,\"jitter_ms\":200}");
+    e2e_start(e);
+    struct load *l = load_start(e->port, QUESTIONS, CLIENTS);
+    int kills = kill_until_finished(e, l, "telemetry", 1, 1500);
+    cr_assert_geq(kills, 5, "only %d kills", kills);
+    expect_every_answer(load_outcomes(l), QUESTIONS);
+    for (size_t i = 0; i < QUESTIONS; i++)
+        cr_assert_lt(load_outcomes(l)[i].took_ms, 5000, "question %zu took %lld ms", i,
+                     (long long)load_outcomes(l)[i].took_ms);
+    expect_every_record(e, load_outcomes(l), QUESTIONS, false);
+    load_free(l);
+    e2e_end(e);
 }

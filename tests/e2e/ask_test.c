@@ -284,8 +284,9 @@ Test(ask, tries_once_where_repeating_is_pointless)
 Test(ask, a_garbled_answer_is_502)
 {
     static const char *const garbled[] = {
-        "[{\"object\":{\"choices\":[]}}]",
-        "[{\"object\":{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":null}}]}}]",
+        "[{\"object\":{\"choices\":[]},\"repeat\":3}]",
+        "[{\"object\":{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":null}}]},"
+        "\"repeat\":3}]",
         "[{\"garbage\":true,\"repeat\":3}]",
         "[{\"garbage\":\"wire\",\"repeat\":3}]",
         "[{\"cut\":\"body\",\"repeat\":3}]",

@@ -327,3 +327,23 @@ Test(operation, bad_configuration_is_refused)
     expect_failure(e, 78, "LLM_WORKERS");
     e2e_end(e);
 }
+
+/* P6: a client who leaves stops the upstream call, and what was spent is still accounted. */
+Test(operation, a_client_who_leaves_stops_the_call)
+{
+    struct e2e *e = e2e_new();
+    struct http_client c = http_open(e->port);
+    struct http_reply r;
+
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"latency_ms\":15000}");
+    e2e_start(e);
+    c.timeout_ms = 500;
+    http_call(&c, "POST", "/ask", str_of("{\"user_id\":\"ana\",\"question\":\"¿Me oyes?\"}"), &r);
+    cr_assert_str_eq(r.trouble, "timeout");
+    E2E_WAIT(5, e2e_stat(&e->openai, "in_flight") == 0);
+    cr_assert_eq(e2e_stat(&e->openai, "client_left"), 1);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->langfuse, "traces") == 1);
+    http_reply_free(&r);
+    http_close(&c);
+    e2e_end(e);
+}

@@ -114,8 +114,8 @@ static void leave_orphan(void)
     pid_t father = fork();
 
     if (father == 0) {
+        pid_t was = getpid();
         if (fork() == 0) {
-            pid_t was = getppid();
             while (getppid() == was)
                 poll(NULL, 0, 5);
             journal("orphan");

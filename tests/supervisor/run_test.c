@@ -98,7 +98,7 @@ Test(run, stops_gateway_then_workers_then_telemetry) /* P9 */
     cr_expect_gt(place("telemetry", 0, "drain"), place("llm-worker", first, "left"));
     cr_expect_gt(place("telemetry", 0, "drain"), place("llm-worker", second, "left"));
     cr_expect_geq(place("telemetry", 0, "left"), 0);
-    cr_expect_eq(house_count(&house, "run/status", ""), 0);
+    cr_expect_eq(house_count(&house, "run/status", "supervisor"), 0); /* it is gone, not stale */
 }
 
 Test(run, int_from_the_terminal_stops_like_term)

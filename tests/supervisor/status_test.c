@@ -67,9 +67,8 @@ Test(status, the_greatest_fleet_fits)
     size_t n = 0;
 
     for (size_t i = 0; i < STATUS_LINES_MAX; i++)
-        lines[i] = (struct status_line){"llm-worker-long",         63,    4194304,
-                                        "starting-so-lon",         SINCE, 4294967295u,
-                                        "signal:RTMIN+12345678901"};
+        lines[i] = (struct status_line){
+            "llm-worker-long", 63, 4194304, "starting-so-lon", SINCE, 4294967295u, "signal:RTMIN+1234567890"};
     status_format(text, lines, STATUS_LINES_MAX);
     cr_assert_eq(status_parse(text, back, &n), 0);
     cr_assert_eq(n, STATUS_LINES_MAX);

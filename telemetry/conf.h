@@ -1,0 +1,49 @@
+/*
+ * conf.h - what telemetry reads from its environment
+ *
+ * Owner    telemetry_conf_free() releases the strings. `langfuse_url` has no slash at its end.
+ * Errors   telemetry_conf_load() logs every bad variable and returns -EINVAL.
+ */
+#ifndef ATALAYA_TELEMETRY_CONF_H
+#define ATALAYA_TELEMETRY_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/attr.h"
+
+#define ENVIRONMENT_MAX 40
+
+struct telemetry_conf {
+    char *host;
+    int64_t port;
+    char *events_endpoint;
+    int64_t drain_timeout_ms;
+    int64_t spool_max_bytes;
+
+    char *public_key;
+    char *secret_key;
+    char *base_url;
+    char *langfuse_host;
+    int64_t flush_at;
+    int64_t flush_interval_ms;
+    int64_t timeout_ms;
+    char *tracing_environment;
+    char *app_env;
+    char *release;
+    char *ca_file;
+    char *ca_dir;
+
+    bool langfuse_enabled; /* both keys are set; the host always is */
+    char *langfuse_url;
+    char environment[ENVIRONMENT_MAX + 1]; /* empty: none was given that Langfuse would take */
+};
+
+int telemetry_conf_load(struct telemetry_conf *c) NODISCARD;
+void telemetry_conf_free(struct telemetry_conf *c);
+void telemetry_conf_names(void);
+
+/* What every Langfuse accepts: [a-z0-9_-]{1,40}, not starting with "langfuse"; else empty. */
+void environment_clean(char out[ENVIRONMENT_MAX + 1], const char *name);
+
+#endif

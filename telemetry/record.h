@@ -1,0 +1,53 @@
+/*
+ * record.h - what telemetry keeps of one question: a row of the spool, a trace in Langfuse
+ *
+ * Purpose  the spool stores it, the encoders read it.
+ * Promise  record_of_event() makes every text valid UTF-8 without NUL bytes: one bad span makes Langfuse
+ *          refuse a whole export.
+ * Owner    every text is borrowed: from the event or its scratch buffer (until the scratch is used again),
+ *          or from the spool (until its next step).
+ * Threads  pure.
+ * Units    *_us wall times since 1970 or durations.
+ */
+#ifndef ATALAYA_TELEMETRY_RECORD_H
+#define ATALAYA_TELEMETRY_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/wire/event.h"
+
+enum record_stage { RECORD_NEW, RECORD_TRACE_SENT };
+
+struct record {
+    int64_t seq; /* given by the spool */
+    int64_t stage;
+    int64_t bytes; /* what the row counts for against SPOOL_MAX_BYTES */
+
+    struct str request_id, trace_id, generation_id, parent_id;
+    struct str user_id, question, answer, model;
+    struct str error, error_text;
+    int64_t status;
+    bool truncated;
+
+    int64_t start_us;
+    int64_t duration_us, queue_us, worker_us;
+    int64_t dispatches;
+    int64_t tries;       /* how many attempts there were */
+    struct str attempts; /* JSON array of objects with the members of struct event_attempt */
+
+    bool has_usage, has_scores;
+    int64_t prompt_tokens, completion_tokens, total_tokens;
+    double non_empty_answer, toxicity_safe;
+};
+
+/* scratch has a max of RECORD_BYTES_MAX. */
+void record_of_event(struct record *r, const struct event *e, struct buf *scratch);
+
+/* An event without well-formed ids is counted, but it cannot become a trace. */
+bool record_wanted(const struct event *e);
+
+bool record_failed(const struct record *r);
+
+#endif

@@ -1,0 +1,67 @@
+#include "llm-worker/openai.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+
+Test(openai, a_completion)
+{
+    struct completion c;
+    const char *body =
+        "{\"model\":\"gpt-4o-mini-2024-07-18\",\"choices\":[{\"message\":{\"content\":\"hola\"}},"
+        "{\"message\":{\"content\":\"no\"}}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,"
+        "\"total_tokens\":7,\"x\":null}}";
+
+    cr_assert_eq(openai_read_completion(str_of(body), &c), 0);
+    cr_expect(str_eq(c.content, "hola"));
+    cr_expect(str_eq(c.model, "gpt-4o-mini-2024-07-18"));
+    cr_expect(c.has_usage && c.prompt_tokens == 3 && c.completion_tokens == 4 && c.total_tokens == 7);
+    openai_free(&c);
+}
+
+Test(openai, usage_and_model_may_be_missing)
+{
+    struct completion c;
+
+    cr_assert_eq(
+        openai_read_completion(str_of("{\"choices\":[{\"message\":{\"content\":\"\"}}],\"usage\":null}"), &c),
+        0);
+    cr_expect(!c.has_usage && c.model.n == 0 && c.content.n == 0);
+    openai_free(&c);
+}
+
+Test(openai, what_is_no_completion)
+{
+    static const char *const bodies[] = {
+        "",
+        "[]",
+        "nonsense",
+        "{}",
+        "{\"choices\":[]}",
+        "{\"choices\":[{\"message\":{\"content\":null}}]}",
+        "{\"choices\":[{\"message\":{\"content\":5}}]}",
+        "{\"choices\":{\"0\":{}}}",
+        "{\"error\":{\"message\":\"x\"}}",
+        "{\"choices\":[{\"message\":{\"content\":\"cut",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct completion c;
+        cr_expect_eq(openai_read_completion(str_of(bodies[i]), &c), -EBADMSG, "%s", bodies[i]);
+    }
+}
+
+Test(openai, error_codes_are_words_and_nothing_else)
+{
+    char code[OPENAI_CODE_MAX];
+
+    openai_read_error(
+        str_of("{\"error\":{\"message\":\"key sk-1\",\"type\":\"t\",\"code\":\"insufficient_quota\"}}"),
+        code);
+    cr_expect_str_eq(code, "insufficient_quota");
+    openai_read_error(str_of("{\"error\":{\"type\":\"server_error\",\"code\":null}}"), code);
+    cr_expect_str_eq(code, "server_error");
+    openai_read_error(str_of("{\"error\":{\"code\":\"a b\\n\\\"c\"}}"), code);
+    cr_expect_str_eq(code, "abc");
+    openai_read_error(str_of("<html>"), code);
+    cr_expect_str_eq(code, "");
+}
