@@ -28,6 +28,7 @@ struct link {
     char name[ID_SPAN_SIZE];
     uint64_t epoch; /* of the gateway we last heard; 0 = none yet */
     struct buf out;
+    uint64_t unsent; /* results in it; the rest of it is presence, which nobody needs later */
     void (*drained)(void *arg);
     void *drained_arg;
     bool leaving;
@@ -45,12 +46,14 @@ static bool flush(struct link *k)
     if (k->out.failed) {
         log_error("more results than can be kept while the gateway does not answer: they are dropped");
         buf_free(&k->out);
+        k->unsent = 0;
     }
     if (k->out.len == 0)
         return true;
     if (zsock_send(k->sock, NULL, buf_str(&k->out)) < 0)
         return false;
     buf_reset(&k->out);
+    k->unsent = 0;
     return true;
 }
 
@@ -67,7 +70,7 @@ static void announce(struct link *k, enum job_kind kind)
 
 static void check_drained(struct link *k)
 {
-    if (k->drained && jobs_held(k->jobs) == 0 && k->out.len == 0) {
+    if (k->drained && jobs_held(k->jobs) == 0 && k->unsent == 0) {
         void (*fn)(void *) = k->drained;
         k->drained = NULL;
         fn(k->drained_arg);
@@ -134,7 +137,10 @@ static bool before_sleep(void *arg)
 
 static void report(void *arg, const struct job *result)
 {
-    say(arg, result);
+    struct link *k = arg;
+
+    say(k, result);
+    k->unsent++;
 }
 
 static void on_readable(void *arg, uint32_t events)

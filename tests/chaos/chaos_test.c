@@ -58,17 +58,20 @@ static void expect_every_record(struct e2e *e, const struct load_outcome *o, siz
     E2E_WAIT(60, e2e_stat(&e->langfuse, "scores_unique") >= (int64_t)(2 * n));
     E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, answered) >= (double)n);
     cr_assert_float_eq(e2e_metric(e->telemetry_port, answered), (double)n, 1e-9);
-    struct e2e_traces *traces = e2e_traces(e);
-    cr_assert_eq(traces->n, n, "%zu traces for %zu answers", traces->n, n);
+    json_t *traces = e2e_traces(e);
+    cr_assert_eq(json_object_size(traces), n, "%zu traces for %zu answers", json_object_size(traces), n);
     for (size_t i = 0; i < n; i++) {
-        const struct e2e_trace *t = e2e_trace_find(traces, o[i].trace_id);
+        const json_t *t = json_object_get(traces, o[i].trace_id);
         snprintf(user, sizeof user, "user-%zu", i);
         cr_assert(t, "no trace %s of question %zu", o[i].trace_id, i);
-        cr_assert_str_eq(t->user, user);
-        cr_assert(!once || t->raw == t->unique, "%s: %lld arrivals of %lld objects", o[i].trace_id,
-                  (long long)t->raw, (long long)t->unique);
+        cr_assert_str_eq(e2e_string(t, "userId"), user);
+        cr_assert(!once || e2e_raw(t) == (int64_t)json_array_size(json_object_get(t, "observations")),
+                  "%s arrived more than once", o[i].trace_id);
     }
-    e2e_traces_free(traces);
+    json_decref(traces);
+    cr_assert_eq(e2e_stat(&e->langfuse, "spans_changed"), 0, "a repetition differs from the original");
+    cr_assert(!once || e2e_stat(&e->langfuse, "scores_raw") == (int64_t)(2 * n),
+              "a score arrived more than once");
 }
 
 /* P1, P3, P10. */

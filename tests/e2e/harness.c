@@ -19,7 +19,7 @@
 
 static struct e2e *instances[INSTANCES_MAX];
 
-/* Signs that a program of ours did what none may do. */
+/* Signs that a program of ours did what none may do; the last: the supervisor had to kill a child that hung. */
 static const char *const alarms[] = {"AddressSanitizer", "LeakSanitizer", "ThreadSanitizer",
                                      "runtime error:",   "Assertion `",   "stack smashing",
                                      "corrupted"};
@@ -97,7 +97,7 @@ static bool port_is_open(uint16_t port)
     return ok;
 }
 
-static void fake_start(struct e2e *e, struct e2e_fake *f, const char *program)
+static void fake_start(struct e2e *e, struct e2e_fake *f, const char *program, const char *const more[4])
 {
     char path[512], port[8], port_file[128];
     const char *env[ENV_MAX];
@@ -108,19 +108,24 @@ static void fake_start(struct e2e *e, struct e2e_fake *f, const char *program)
     snprintf(f->out, sizeof f->out, "%s/%s.out", e->dir, program);
     snprintf(f->err, sizeof f->err, "%s/%s.err", e->dir, program);
     env_list(&e->env, env);
-    const char *argv[] = {path, "--port", port, "--port-file", port_file, NULL};
+    const char *argv[] = {path,    "--port", port,    "--port-file", port_file,
+                          more[0], more[1],  more[2], more[3],       NULL};
     f->pid = process_start(argv, env, e->dir, f->out, f->err);
     E2E_WAIT(E2E_WAIT_SECONDS, port_is_open(f->port));
 }
 
 void e2e_openai_start(struct e2e *e)
 {
-    fake_start(e, &e->openai, "fake-openai");
+    static const char *const more[4] = {NULL};
+
+    fake_start(e, &e->openai, "fake-openai", more);
 }
 
 void e2e_langfuse_start(struct e2e *e)
 {
-    fake_start(e, &e->langfuse, "fake-langfuse");
+    static const char *const keys[4] = {"--public-key", E2E_LF_PUBLIC, "--secret-key", E2E_LF_SECRET};
+
+    fake_start(e, &e->langfuse, "fake-langfuse", keys);
 }
 
 void e2e_fake_stop(struct e2e_fake *f)
@@ -390,10 +395,10 @@ void e2e_end(struct e2e *e)
     if (e->supervisor)
         cr_assert_eq(e2e_stop(e), 0);
     if (e->langfuse.pid) {
-        json_t *violations = e2e_admin(&e->langfuse, "GET", "/_admin/stats", NULL);
-        cr_assert_eq(json_integer_value(json_object_get(violations, "violations")), 0,
-                     "Langfuse would have refused %s", json_dumps(violations, 0));
-        json_decref(violations);
+        json_t *stats = e2e_admin(&e->langfuse, "GET", "/_admin/stats", NULL);
+        cr_assert_eq(json_integer_value(json_object_get(stats, "violations_seen")), 0,
+                     "Langfuse dislikes: %s", json_dumps(json_object_get(stats, "violations"), 0));
+        json_decref(stats);
         e2e_fake_stop(&e->langfuse);
     }
     if (e->openai.pid)
@@ -533,6 +538,48 @@ int64_t e2e_stat(const struct e2e_fake *f, const char *name)
     cr_assert(json_is_integer(v), "no number \"%s\" in %s", name, json_dumps(stats, 0));
     int64_t n = json_integer_value(v);
     json_decref(stats);
+    return n;
+}
+
+json_t *e2e_traces(const struct e2e *e)
+{
+    json_t *answer = e2e_admin(&e->langfuse, "GET", "/_admin/traces?limit=1000000", NULL);
+    json_t *by_id = json_object();
+    size_t i;
+    json_t *t;
+
+    json_array_foreach(json_object_get(answer, "traces"), i, t)
+        json_object_set(by_id, e2e_string(t, "id"), t);
+    json_decref(answer);
+    return by_id;
+}
+
+json_t *e2e_trace(const struct e2e *e, const char *trace_id)
+{
+    json_t *answer = NULL, *t = NULL;
+    char path[96];
+    int64_t end = clock_ms() + E2E_WAIT_SECONDS * 1000;
+
+    snprintf(path, sizeof path, "/_admin/traces?traceId=%s", trace_id);
+    while (!t) {
+        cr_assert(clock_ms() < end, "no trace %s after %d s", trace_id, E2E_WAIT_SECONDS);
+        e2e_nap();
+        json_decref(answer);
+        answer = e2e_admin(&e->langfuse, "GET", path, NULL);
+        t = json_incref(json_array_get(json_object_get(answer, "traces"), 0));
+    }
+    json_decref(answer);
+    return t;
+}
+
+int64_t e2e_raw(const json_t *trace)
+{
+    int64_t n = 0;
+    size_t i;
+    json_t *o;
+
+    json_array_foreach(json_object_get(trace, "observations"), i, o) n +=
+        json_integer_value(json_object_get(o, "raw"));
     return n;
 }
 

@@ -74,6 +74,11 @@ json_t *e2e_admin(const struct e2e_fake *f, const char *method, const char *path
 void e2e_tell(const struct e2e_fake *f, const char *path, const char *json);
 int64_t e2e_stat(const struct e2e_fake *f, const char *name); /* a number of /_admin/stats */
 
+/* What Langfuse has. The JSON is the caller's. */
+json_t *e2e_traces(const struct e2e *e);                      /* object: trace id -> trace */
+json_t *e2e_trace(const struct e2e *e, const char *trace_id); /* waits for it */
+int64_t e2e_raw(const json_t *trace); /* arrivals of its observations, repetitions included */
+
 /* Children, as the status file lists them. */
 struct e2e_child {
     char role[24];

@@ -1,13 +1,11 @@
 /*
  * langfuse.h - the parts of fake-langfuse and what they share
  *
- * Purpose  Langfuse's write API for tests and benches, as strict as the real one; and stricter in one way: what the
- *          real server takes and then hides, loses or misreads is remembered as a violation.
- *            langfuse_main.c   options                langfuse_otlp.c   spans: read, judge, show
- *            langfuse_route.c  keys, paths, faults    langfuse_batch.c  POST /api/public/ingestion
- *            langfuse_store.c  what was accepted      langfuse_score.c  scores
- *            langfuse_rules.c  times, environments    langfuse_gunzip.c gzip
- *            langfuse_admin.c  the /_admin/ paths
+ * Purpose  Langfuse's write API for tests and benches, as strict as the real one; and stricter in one way:
+ * what the real server takes and then hides, loses or misreads is remembered as a violation. langfuse_main.c
+ * options                langfuse_otlp.c   spans: read, judge, show langfuse_route.c  keys, paths, faults
+ * langfuse_batch.c  POST /api/public/ingestion langfuse_store.c  what was accepted      langfuse_score.c
+ * scores langfuse_rules.c  times, environments    langfuse_gunzip.c gzip langfuse_admin.c  the /_admin/ paths
  * Threads  one.
  */
 #ifndef ATALAYA_TESTS_FAKES_LANGFUSE_H
@@ -25,9 +23,9 @@ enum mode { MODE_EVENTS_ONLY, MODE_DUAL, MODE_LEGACY };
 
 /* How the server misbehaves, until the next POST /_admin/behaviour or for `count` requests. */
 struct behaviour {
-    bool down;  /* connections are closed at once */
-    bool stall; /* never answers, stores nothing */
-    bool cut;   /* stores, then closes without an answer */
+    bool down;       /* connections are closed at once */
+    bool stall;      /* never answers, stores nothing */
+    bool cut;        /* stores, then closes without an answer */
     int64_t slow_ms; /* stores at once, answers late */
     int status;      /* refuses with it, stores nothing */
     double retry_after;
@@ -56,7 +54,7 @@ struct trace {
     size_t id_n;
     struct item *items, **items_end;
     size_t n_items;
-    struct item *batch; /* the trace itself as the batch route gave it */
+    struct item *batch;          /* the trace itself as the batch route gave it */
     char *name, *user, *session; /* as the latest span said, to find spans that disagree */
     uint64_t serial;
 };
@@ -111,7 +109,8 @@ void route_request(void *arg, struct exchange *x);
 void route_done(void *arg, struct exchange *x, enum httpd_end end);
 const char *route_name(enum route r);
 /* Answers now, or later when the server is slow, or not when it cuts. */
-void reply(struct langfuse *l, struct exchange *x, int status, const char *type, const char *headers, struct str body);
+void reply(struct langfuse *l, struct exchange *x, int status, const char *type, const char *headers,
+           struct str body);
 void reply_json(struct langfuse *l, struct exchange *x, int status, const char *json);
 void violation(struct langfuse *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -1,4 +1,5 @@
-/* POST /api/public/otel/v1/traces: reads an export, refuses what Langfuse refuses, remembers what it would hide. */
+/* POST /api/public/otel/v1/traces: reads an export, refuses what Langfuse refuses, remembers what it would
+ * hide. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ struct arena {
         struct block *next;
         size_t used, size;
         _Alignas(max_align_t) char bytes[];
-    } *blocks;
+    } * blocks;
     size_t total;
 };
 
@@ -131,15 +132,16 @@ static const char *object_fault(const Otlp__AnyValue *v, bool details, bool inte
     else if (details && json_object_size(object) == 0)
         fault = "is an empty object";
     else if (details && !numbers(object, integers))
-        fault = integers ? "has a value that is no integer of at least 0" : "has a value that is no number of at least 0";
+        fault = integers ? "has a value that is no integer of at least 0"
+                         : "has a value that is no number of at least 0";
     json_decref(object);
     return fault;
 }
 
 static const char *type_fault(const Otlp__AnyValue *v)
 {
-    static const char *const types[] = {"span",  "generation", "event",     "embedding", "agent",
-                                        "tool",  "chain",      "retriever", "guardrail", "evaluator"};
+    static const char *const types[] = {"span", "generation", "event",     "embedding", "agent",
+                                        "tool", "chain",      "retriever", "guardrail", "evaluator"};
     const char *text = text_of(v);
 
     for (size_t i = 0; text && i < ARRAY_LEN(types); i++)
@@ -152,7 +154,9 @@ static const char *level_fault(const Otlp__AnyValue *v)
 {
     const char *text = text_of(v);
 
-    return text && rule_level(text) ? NULL : "is not DEBUG, DEFAULT, WARNING or ERROR: version 3 drops the observation";
+    return text && rule_level(text)
+               ? NULL
+               : "is not DEBUG, DEFAULT, WARNING or ERROR: version 3 drops the observation";
 }
 
 static const char *time_fault(const Otlp__AnyValue *v)
@@ -179,8 +183,9 @@ static const char *json_fault(const Otlp__AnyValue *v)
 
 static const char *integer_fault(const Otlp__AnyValue *v)
 {
-    return v && v->value_case == OTLP__ANY_VALUE__VALUE_INT_VALUE ? NULL
-                                                                  : "is no integer: version 3 drops the observation";
+    return v && v->value_case == OTLP__ANY_VALUE__VALUE_INT_VALUE
+               ? NULL
+               : "is no integer: version 3 drops the observation";
 }
 
 static const char *string_fault(const Otlp__AnyValue *v)
@@ -204,7 +209,9 @@ static const char *trace_name_fault(const Otlp__AnyValue *v)
 {
     const char *text = text_of(v);
 
-    return text && utf8_count(text, strlen(text)) <= TRACE_NAME_MAX ? NULL : "is no string of at most 1000 characters";
+    return text && utf8_count(text, strlen(text)) <= TRACE_NAME_MAX
+               ? NULL
+               : "is no string of at most 1000 characters";
 }
 
 static const char *tags_fault(const Otlp__AnyValue *v)
@@ -256,7 +263,8 @@ static const struct known *look_up(const char *key)
 {
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         size_t n = strlen(known[i].name);
-        if (known[i].name[n - 1] == '.' ? strncmp(key, known[i].name, n) == 0 : strcmp(key, known[i].name) == 0)
+        if (known[i].name[n - 1] == '.' ? strncmp(key, known[i].name, n) == 0
+                                        : strcmp(key, known[i].name) == 0)
             return &known[i];
     }
     return NULL;
@@ -306,7 +314,8 @@ static void check_id(struct langfuse *l, const char *what, ProtobufCBinaryData i
     if (id.len && id.len != want)
         violation(l, "%s of %zu bytes: nobody finds it again", what, id.len);
     else if (id.len && all_zero(id))
-        violation(l, "%s is all zero%s", what, want == 8 && *what == 'p' ? ": the span is no root any more" : "");
+        violation(l, "%s is all zero%s", what,
+                  want == 8 && *what == 'p' ? ": the span is no root any more" : "");
 }
 
 static void check_span(struct langfuse *l, const Otlp__Span *s)
@@ -420,7 +429,9 @@ static void take_scope(struct langfuse *l, Otlp__ResourceSpans *rs, Otlp__ScopeS
     const char *name = ss->scope && ss->scope->name ? ss->scope->name : "";
 
     if (strncmp(name, SCOPE_PREFIX, strlen(SCOPE_PREFIX)) != 0)
-        violation(l, "scope name \"%.40s\" does not begin with " SCOPE_PREFIX ": every attribute is repeated in metadata",
+        violation(l,
+                  "scope name \"%.40s\" does not begin with " SCOPE_PREFIX
+                  ": every attribute is repeated in metadata",
                   name);
     for (size_t i = 0; i < ss->n_spans; i++) {
         l->spans_raw++;
@@ -457,9 +468,10 @@ static void take_body(struct langfuse *l, struct exchange *x, struct str body)
     if (!r) {
         reply_json(l, x, 400, "{\"error\":\"Failed to parse OTel Protobuf Trace\"}");
     } else if (bad && at_least(l, 4, CHECKS_ID_MINOR)) {
-        snprintf(text, sizeof text,
-                 "{\"error\":\"Invalid OTLP trace export: %zu of %zu span(s) cannot be processed (%s:absent)\"}", bad,
-                 spans, what);
+        snprintf(
+            text, sizeof text,
+            "{\"error\":\"Invalid OTLP trace export: %zu of %zu span(s) cannot be processed (%s:absent)\"}",
+            bad, spans, what);
         reply_json(l, x, 400, text);
     } else if (spans == 0) {
         reply_json(l, x, 200, "{\"message\":\"OK\"}");
@@ -468,9 +480,8 @@ static void take_body(struct langfuse *l, struct exchange *x, struct str body)
             violation(l, "span without %s: it is lost", what);
         take_export(l, r);
         snprintf(text, sizeof text,
-                 "{\"name\":\"otel-ingestion-job\",\"data\":{\"payload\":{\"data\":{\"publicKey\":\"%.60s\"}}},\"id\":"
-                 "\"%llu\",\"opts\":{\"attempts\":6}}",
-                 l->public_key, (unsigned long long)l->exports);
+                 "{\"name\":\"otel-ingestion-job\",\"id\":\"%llu\",\"opts\":{\"attempts\":6}}",
+                 (unsigned long long)l->exports);
         reply_json(l, x, 200, text);
     }
     arena_reset(&arena);
@@ -509,8 +520,9 @@ static bool version_ok(struct langfuse *l, struct exchange *x)
         if (*p == '"' || *p == '\\')
             *p = '?';
     snprintf(text, sizeof text,
-             "{\"error\":\"Unsupported x-langfuse-ingestion-version: \\\"%s\\\". Maximum supported: \\\"%d\\\".\"}", number,
-             INGESTION_MAX);
+             "{\"error\":\"Unsupported x-langfuse-ingestion-version: \\\"%s\\\". Maximum supported: "
+             "\\\"%d\\\".\"}",
+             number, INGESTION_MAX);
     reply_json(l, x, 400, text);
     return false;
 }
@@ -540,7 +552,8 @@ void otlp_export(struct langfuse *l, struct exchange *x)
     struct str type = http_field(x, "content-type"), body;
 
     if (!at_least(l, 3, ROUTE_MINOR)) {
-        reply(l, x, 404, "text/html; charset=utf-8", NULL, str_of("<!DOCTYPE html><title>404: This page could not be found.</title>"));
+        reply(l, x, 404, "text/html; charset=utf-8", NULL,
+              str_of("<!DOCTYPE html><title>404: This page could not be found.</title>"));
         return;
     }
     if (!version_ok(l, x) || !plain_body(l, x, &body))

@@ -32,7 +32,8 @@ static const struct path {
 
 const char *route_name(enum route r)
 {
-    static const char *const names[] = {"health", "ready", "projects", "ingestion", "otel", "scores", "read", "other"};
+    static const char *const names[] = {"health", "ready",  "projects", "ingestion",
+                                        "otel",   "scores", "read",     "other"};
 
     return r < R_COUNT ? names[r] : "all";
 }
@@ -81,14 +82,16 @@ static void answer_late(void *arg)
 {
     struct late *late = arg;
 
-    http_answer(late->x, late->status, late->type, str_of(late->headers), (struct str){late->body, late->body_n});
+    http_answer(late->x, late->status, late->type, str_of(late->headers),
+                (struct str){late->body, late->body_n});
 }
 
 static bool applies(const struct langfuse *l, const struct exchange *x)
 {
     enum route r = (enum route)(x->tag >> 56);
 
-    return l->behaviour.only == R_COUNT ? r == R_INGESTION || r == R_OTEL || r == R_SCORES : l->behaviour.only == r;
+    return l->behaviour.only == R_COUNT ? r == R_INGESTION || r == R_OTEL || r == R_SCORES
+                                        : l->behaviour.only == r;
 }
 
 static void behaviour_used(struct langfuse *l)
@@ -97,9 +100,13 @@ static void behaviour_used(struct langfuse *l)
         l->behaviour = (struct behaviour){.retry_after = -1, .only = R_COUNT};
 }
 
-void reply(struct langfuse *l, struct exchange *x, int status, const char *type, const char *headers, struct str body)
+void reply(struct langfuse *l, struct exchange *x, int status, const char *type, const char *headers,
+           struct str body)
 {
     bool cut = l->behaviour.cut && applies(l, x);
+
+    if (status == 400)
+        violation(l, "refused with 400 on %s", route_name((enum route)(x->tag >> 56)));
     int64_t slow = applies(l, x) ? l->behaviour.slow_ms : 0;
 
     if (cut || slow)
@@ -135,7 +142,8 @@ static const char *refusal_body(const struct langfuse *l, enum route r, int stat
     case 401:
         return "{\"error\":\"UnauthorizedError\",\"message\":\"" WRONG_KEYS "\"}";
     case 403:
-        return "{\"error\":\"ForbiddenError\",\"message\":\"Ingestion suspended: Usage threshold exceeded. Please upgrade "
+        return "{\"error\":\"ForbiddenError\",\"message\":\"Ingestion suspended: Usage threshold exceeded. "
+               "Please upgrade "
                "your plan.\"}";
     case 429:
         if (l->major >= 4)
@@ -144,7 +152,8 @@ static const char *refusal_body(const struct langfuse *l, enum route r, int stat
         return "429 - rate limit exceeded";
     case 500:
         if (r == R_INGESTION)
-            return "{\"message\":\"Invalid request data\",\"errors\":[\"Failed to upload events to blob storage, aborting "
+            return "{\"message\":\"Invalid request data\",\"errors\":[\"Failed to upload events to blob "
+                   "storage, aborting "
                    "event processing\"]}";
         return "{\"error\":\"Internal Server Error\"}";
     case 413:
@@ -239,17 +248,19 @@ static enum scope key_scope(struct langfuse *l, const struct exchange *x)
     if (!v.p)
         return SCOPE_ABSENT;
     if (v.n > 7 && strncmp(v.p, "Bearer ", 7) == 0)
-        return str_eq((struct str){v.p + 7, v.n - 7}, l->public_key) ? SCOPE_SCORES : SCOPE_NONE;
-    if (v.n <= 6 || strncmp(v.p, "Basic ", 6) != 0 || !base64((struct str){v.p + 6, v.n - 6}, pair, sizeof pair))
+        return !l->public_key || str_eq((struct str){v.p + 7, v.n - 7}, l->public_key) ? SCOPE_SCORES
+                                                                                       : SCOPE_NONE;
+    if (v.n <= 6 || strncmp(v.p, "Basic ", 6) != 0 ||
+        !base64((struct str){v.p + 6, v.n - 6}, pair, sizeof pair))
         return SCOPE_NONE;
     char *secret = strchr(pair, ':');
     if (!secret)
         return SCOPE_NONE;
     *secret++ = '\0';
     secret[strcspn(secret, ":")] = '\0'; /* the rest is not looked at */
-    if (strcmp(secret, l->secret_key) != 0)
+    if (!*pair || !*secret || (l->secret_key && strcmp(secret, l->secret_key) != 0))
         return SCOPE_NONE;
-    if (strcmp(pair, l->public_key) != 0)
+    if (l->public_key && strcmp(pair, l->public_key) != 0)
         violation(l, "the public key does not belong to the secret key");
     return SCOPE_ALL;
 }
@@ -264,7 +275,8 @@ static bool let_in(struct langfuse *l, struct exchange *x, const struct path *p,
     }
     if (scope == SCOPE_ABSENT || scope == SCOPE_NONE) {
         reply_json(l, x, 401,
-                   p->route == R_INGESTION ? "{\"error\":\"UnauthorizedError\",\"message\":\"" WRONG_KEYS "\"}"
+                   p->route == R_INGESTION ? "{\"error\":\"UnauthorizedError\",\"message\":\"" WRONG_KEYS
+                                             "\"}"
                                            : "{\"message\":\"" WRONG_KEYS "\"}");
         return false;
     }
@@ -285,10 +297,12 @@ static void health(struct langfuse *l, struct exchange *x)
 
 static void projects(struct langfuse *l, struct exchange *x)
 {
-    reply_json(l, x, 200,
-               l->major < 3 ? "{\"data\":[{\"id\":\"project-fake\",\"name\":\"fake\"}]}"
-                            : "{\"data\":[{\"id\":\"project-fake\",\"name\":\"fake\",\"organization\":{\"id\":\"org-fake\","
-                              "\"name\":\"fake\"},\"metadata\":{}}]}");
+    reply_json(
+        l, x, 200,
+        l->major < 3
+            ? "{\"data\":[{\"id\":\"project-fake\",\"name\":\"fake\"}]}"
+            : "{\"data\":[{\"id\":\"project-fake\",\"name\":\"fake\",\"organization\":{\"id\":\"org-fake\","
+              "\"name\":\"fake\"},\"metadata\":{}}]}");
 }
 
 static void dispatch(struct langfuse *l, struct exchange *x, const struct path *p, enum scope scope)
@@ -320,21 +334,23 @@ static void dispatch(struct langfuse *l, struct exchange *x, const struct path *
 
 static void unknown(struct langfuse *l, struct exchange *x)
 {
-    static const char *const legacy[] = {"/api/public/traces",      "/api/public/observations", "/api/public/v2/scores",
-                                         "/api/public/spans",       "/api/public/generations",  "/api/public/events",
-                                         "/api/public/sessions"};
+    static const char *const legacy[] = {
+        "/api/public/traces",      "/api/public/observations", "/api/public/v2/scores", "/api/public/spans",
+        "/api/public/generations", "/api/public/events",       "/api/public/sessions"};
 
     for (size_t i = 0; i < ARRAY_LEN(legacy); i++) {
         size_t n = strlen(legacy[i]);
         if (l->major >= 4 && l->mode == MODE_EVENTS_ONLY && x->head.path.n >= n &&
             memcmp(x->head.path.p, legacy[i], n) == 0) {
             reply_json(l, x, 404,
-                       "{\"error\":\"NotFoundError\",\"message\":\"This API is not available on deployments running in "
+                       "{\"error\":\"NotFoundError\",\"message\":\"This API is not available on deployments "
+                       "running in "
                        "Langfuse v4 events_only mode\"}");
             return;
         }
     }
-    reply(l, x, 404, "text/html; charset=utf-8", NULL, str_of("<!DOCTYPE html><title>404: This page could not be found.</title>"));
+    reply(l, x, 404, "text/html; charset=utf-8", NULL,
+          str_of("<!DOCTYPE html><title>404: This page could not be found.</title>"));
 }
 
 static const struct path *find_path(const struct langfuse *l, const struct exchange *x)

@@ -53,8 +53,9 @@ bool rule_time(const char *s, unsigned major)
 {
     int y, mo, d, h, mi, sec = 0;
 
-    if (!digits(&s, 4, &y) || !literal(&s, '-') || !digits(&s, 2, &mo) || !literal(&s, '-') || !digits(&s, 2, &d) ||
-        !literal(&s, 'T') || !digits(&s, 2, &h) || !literal(&s, ':') || !digits(&s, 2, &mi))
+    if (!digits(&s, 4, &y) || !literal(&s, '-') || !digits(&s, 2, &mo) || !literal(&s, '-') ||
+        !digits(&s, 2, &d) || !literal(&s, 'T') || !digits(&s, 2, &h) || !literal(&s, ':') ||
+        !digits(&s, 2, &mi))
         return false;
     if (literal(&s, ':')) {
         if (!digits(&s, 2, &sec))
@@ -81,7 +82,8 @@ bool rule_environment(const char *s)
 
 bool rule_level(const char *s)
 {
-    return strcmp(s, "DEBUG") == 0 || strcmp(s, "DEFAULT") == 0 || strcmp(s, "WARNING") == 0 || strcmp(s, "ERROR") == 0;
+    return strcmp(s, "DEBUG") == 0 || strcmp(s, "DEFAULT") == 0 || strcmp(s, "WARNING") == 0 ||
+           strcmp(s, "ERROR") == 0;
 }
 
 bool set_version(struct langfuse *l, const char *text)
@@ -89,7 +91,8 @@ bool set_version(struct langfuse *l, const char *text)
     unsigned major, minor;
     char end;
 
-    if (sscanf(text, "%2u.%4u%c", &major, &minor, &end) < 2 || major < 2 || major > 9 || strlen(text) >= sizeof l->version)
+    if (sscanf(text, "%2u.%4u%c", &major, &minor, &end) < 2 || major < 2 || major > 9 ||
+        strlen(text) >= sizeof l->version)
         return false;
     l->major = major;
     l->minor = minor;

@@ -94,7 +94,8 @@ static void drop_oldest_score(struct store *s)
 
 void store_trim(struct store *s)
 {
-    while (s->oldest && (s->n_items > FAKE_SPANS_MAX || s->n_traces > FAKE_SPANS_MAX || s->bytes > FAKE_SPANS_BYTES_MAX)) {
+    while (s->oldest &&
+           (s->n_items > FAKE_SPANS_MAX || s->n_traces > FAKE_SPANS_MAX || s->bytes > FAKE_SPANS_BYTES_MAX)) {
         s->evicted_traces++;
         s->evicted_items += s->oldest->n_items;
         drop_oldest_trace(s);

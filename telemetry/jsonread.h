@@ -1,0 +1,24 @@
+/*
+ * jsonread.h - the JSON that telemetry reads
+ *
+ * Purpose  the only file that includes jansson.h.
+ * Errors   0 or -EBADMSG.
+ * Threads  pure.
+ */
+#ifndef ATALAYA_TELEMETRY_JSONREAD_H
+#define ATALAYA_TELEMETRY_JSONREAD_H
+
+#include "common/base/attr.h"
+#include "common/base/str.h"
+#include "common/wire/event.h"
+
+/* record.h's attempts. The strings of a[] point into hold, which jsonread_free() releases. */
+int jsonread_attempts(struct str text, struct event_attempt *a, size_t max, size_t *n, void **hold) NODISCARD;
+void jsonread_free(void *hold);
+
+/* The answer to an ingestion batch: fn is called for every event that the server says something about. All
+ * texts are borrowed for the call. */
+typedef void ingestion_verdict(void *arg, struct str id, int status, struct str message);
+int jsonread_ingestion(struct str text, ingestion_verdict *fn, void *arg) NODISCARD;
+
+#endif

@@ -1,0 +1,711 @@
+#include "telemetry/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define SCHEMA_VERSION 1
+#define APPLICATION_ID 0x41746c79 /* "Atly": file(1) and we know our own by it */
+#define PATH_SIZE      4200
+#define BUSY_MS        1000
+#define LOG_EVERY_MS   60000
+#define TRIM_ROWS      64 /* dropped at a time */
+
+/* Small columns first: totals and updates need not read into the long texts. */
+static const char schema[] =
+    "CREATE TABLE record("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " stage INTEGER NOT NULL," /* 0 new, 1 trace sent */
+    " bytes INTEGER NOT NULL,"
+    " start_us INTEGER NOT NULL, duration_us INTEGER NOT NULL,"
+    " queue_us INTEGER NOT NULL, worker_us INTEGER NOT NULL,"
+    " status INTEGER NOT NULL, dispatches INTEGER NOT NULL, tries INTEGER NOT NULL,"
+    " truncated INTEGER NOT NULL,"
+    " prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,"
+    " non_empty_answer REAL, toxicity_safe REAL,"
+    " request_id TEXT NOT NULL, trace_id TEXT NOT NULL, generation_id TEXT NOT NULL,"
+    " parent_id TEXT NOT NULL,"
+    " model TEXT NOT NULL, error TEXT NOT NULL, error_text TEXT NOT NULL, attempts TEXT NOT NULL,"
+    " user_id TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL);"
+    "CREATE TABLE sender("
+    " epoch INTEGER PRIMARY KEY, seq INTEGER NOT NULL, seen_us INTEGER NOT NULL);"
+    "CREATE TABLE series("
+    " metric TEXT NOT NULL, labels TEXT NOT NULL, created REAL NOT NULL, value REAL NOT NULL,"
+    " buckets TEXT NOT NULL, PRIMARY KEY(metric, labels)) WITHOUT ROWID;";
+
+enum statement {
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    PUT,
+    PUT_SENDER,
+    PRUNE_SENDERS,
+    PUT_SERIES,
+    OLDEST_ROWS,
+    MARK_SENT,
+    SUM_RANGE,
+    DELETE_RANGE,
+    SCAN,
+    FIRST,
+    STATEMENTS,
+};
+
+#define COLUMNS                                                                                              \
+    "seq, stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated,"   \
+    " prompt_tokens, completion_tokens, total_tokens, non_empty_answer, toxicity_safe, request_id,"          \
+    " trace_id, generation_id, parent_id, model, error, error_text, attempts, user_id, question, answer"
+
+#define TEXT_OF(x)  TEXT_OF2(x)
+#define TEXT_OF2(x) #x
+
+static const char *const sql[STATEMENTS] = {
+    [BEGIN] = "BEGIN IMMEDIATE",
+    [COMMIT] = "COMMIT",
+    [ROLLBACK] = "ROLLBACK",
+    [PUT] = "INSERT INTO record(" COLUMNS ") VALUES(NULL,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [PUT_SENDER] = "INSERT OR REPLACE INTO sender(epoch, seq, seen_us) VALUES(?,?,?)",
+    [PRUNE_SENDERS] = "DELETE FROM sender WHERE epoch IN"
+                      " (SELECT epoch FROM sender ORDER BY seen_us DESC LIMIT -1 OFFSET " TEXT_OF(
+                          EVENT_SENDERS_MAX) ")",
+    [PUT_SERIES] = "INSERT OR REPLACE INTO series(metric, labels, created, value, buckets) VALUES(?,?,?,?,?)",
+    [OLDEST_ROWS] = "SELECT seq, bytes FROM record ORDER BY seq LIMIT " TEXT_OF(TRIM_ROWS),
+    [MARK_SENT] = "UPDATE record SET stage=1 WHERE seq BETWEEN ? AND ?",
+    [SUM_RANGE] = "SELECT count(*), total(bytes) FROM record WHERE seq BETWEEN ? AND ?",
+    [DELETE_RANGE] = "DELETE FROM record WHERE seq BETWEEN ? AND ?",
+    [SCAN] = "SELECT " COLUMNS " FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq",
+    [FIRST] = "SELECT seq, start_us FROM record ORDER BY seq LIMIT 1",
+};
+
+struct totals {
+    int64_t records, bytes;
+    int64_t first, last; /* seq; first = 0: empty. last stays when rows go */
+};
+
+struct spool {
+    char path[PATH_SIZE];
+    int lock;
+    sqlite3 *db;
+    sqlite3_stmt *st[STATEMENTS];
+    int64_t max_bytes;
+    struct totals now;
+    struct totals before; /* of the transaction that is open */
+    bool open;
+    bool new_sender;
+    uint64_t replaced;
+    int64_t logged_ms;
+};
+
+static int to_errno(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return 0;
+    case SQLITE_FULL:
+        return -ENOSPC;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return -EUCLEAN;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return -EBUSY;
+    case SQLITE_NOMEM:
+        abort();
+    default:
+        return -EIO;
+    }
+}
+
+/* SQLite's texts name tables and files, never values. */
+static int fail(struct spool *s, int rc, const char *what)
+{
+    int64_t now = clock_ms();
+
+    if (s->logged_ms == 0 || now - s->logged_ms >= LOG_EVERY_MS) {
+        s->logged_ms = now;
+        log_event(LOG_ERROR, LOG_FIELDS(LOG_CSTR("file", s->path)), "the spool cannot %s: %s", what,
+                  s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc));
+    }
+    return to_errno(rc);
+}
+
+static int run(struct spool *s, enum statement which, const char *what)
+{
+    int rc = sqlite3_step(s->st[which]);
+
+    sqlite3_reset(s->st[which]);
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : fail(s, rc, what);
+}
+
+static int exec(struct spool *s, const char *text, const char *what)
+{
+    int rc = sqlite3_exec(s->db, text, NULL, NULL, NULL);
+
+    return rc == SQLITE_OK ? 0 : fail(s, rc, what);
+}
+
+static int ask_number(struct spool *s, const char *text, int64_t *out)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(s->db, text, -1, &st, NULL);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    *out = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_finalize(st);
+    return rc == SQLITE_ROW ? 0 : fail(s, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc, "be read");
+}
+
+static void close_db(struct spool *s)
+{
+    for (int i = 0; i < STATEMENTS; i++) {
+        sqlite3_finalize(s->st[i]);
+        s->st[i] = NULL;
+    }
+    sqlite3_close(s->db);
+    s->db = NULL;
+    s->open = false;
+}
+
+static int create(struct spool *s)
+{
+    char text[128];
+
+    snprintf(text, sizeof text, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", APPLICATION_ID,
+             SCHEMA_VERSION);
+    int rc = exec(s, "BEGIN IMMEDIATE", "be made");
+    if (rc == 0)
+        rc = exec(s, schema, "be made");
+    return rc < 0 ? rc : exec(s, text, "be made");
+}
+
+/* -EUCLEAN: not a file that we can use. */
+static int check_identity(struct spool *s)
+{
+    int64_t application = 0, version = 0, tables = 0;
+    int rc = ask_number(s, "SELECT count(*) FROM sqlite_master", &tables);
+
+    if (rc == 0)
+        rc = ask_number(s, "PRAGMA application_id", &application);
+    if (rc == 0)
+        rc = ask_number(s, "PRAGMA user_version", &version);
+    if (rc < 0)
+        return rc;
+    if (tables == 0 && application == 0 && version == 0)
+        return create(s);
+    if (application == APPLICATION_ID && version == SCHEMA_VERSION)
+        return 0;
+    log_error("%s is not a spool of this version (application id %" PRId64 ", schema %" PRId64 ")", s->path,
+              application, version);
+    return -EUCLEAN;
+}
+
+/* Reads every row's first columns: the totals, and a check that the table can be walked. */
+static int load_totals(struct spool *s)
+{
+    struct totals t = {0};
+    int rc = ask_number(s, "SELECT count(*) FROM record", &t.records);
+
+    if (rc == 0)
+        rc = ask_number(s, "SELECT CAST(total(bytes) AS INTEGER) FROM record", &t.bytes);
+    if (rc == 0)
+        rc = ask_number(s, "SELECT ifnull(min(seq), 0) FROM record", &t.first);
+    if (rc == 0)
+        rc = ask_number(s, "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name='record'", &t.last);
+    if (rc == 0)
+        s->now = t;
+    return rc;
+}
+
+static int prepare(struct spool *s)
+{
+    for (int i = 0; i < STATEMENTS; i++) {
+        int rc = sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->st[i], NULL);
+        if (rc != SQLITE_OK)
+            return fail(s, rc, "be used") == -EBUSY ? -EBUSY : -EUCLEAN;
+    }
+    return 0;
+}
+
+static int open_db(struct spool *s)
+{
+    int rc = sqlite3_open_v2(s->path, &s->db,
+                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+
+    if (rc != SQLITE_OK)
+        return fail(s, rc, "be opened");
+    sqlite3_extended_result_codes(s->db, 1);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    /* A long log means that a row which is uploaded soon never reaches the main file. */
+    rc = exec(s,
+              "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=4000;"
+              "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=33554432",
+              "be opened");
+    if (rc == 0)
+        rc = check_identity(s);
+    if (rc == 0)
+        rc = load_totals(s);
+    return rc < 0 ? rc : prepare(s);
+}
+
+static int move_one(const struct spool *s, const char *to, const char *suffix)
+{
+    char from[PATH_SIZE + 8], there[PATH_SIZE + 72];
+
+    snprintf(from, sizeof from, "%s%s", s->path, suffix);
+    snprintf(there, sizeof there, "%s%s", to, suffix);
+    return rename(from, there) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int move_aside(struct spool *s)
+{
+    char to[PATH_SIZE + 64];
+    time_t now = (time_t)(wall_us() / 1000000);
+    struct tm tm;
+
+    close_db(s);
+    gmtime_r(&now, &tm);
+    int n = snprintf(to, sizeof to, "%s.corrupt-", s->path);
+    strftime(to + n, sizeof to - (size_t)n, "%Y%m%dT%H%M%SZ", &tm);
+    for (int i = 1; access(to, F_OK) == 0 && i < 1000; i++)
+        snprintf(to + n + 16, sizeof to - (size_t)n - 16, "-%d", i);
+    int rc = move_one(s, to, "-wal");
+    if (rc == 0)
+        rc = move_one(s, to, "-shm");
+    if (rc == 0)
+        rc = move_one(s, to, "");
+    if (rc < 0) {
+        log_error("the damaged spool %s cannot be moved to %s: %s", s->path, to, strerror(-rc));
+        return rc;
+    }
+    s->replaced++;
+    log_error("the spool could not be read: moved to %s, a new one is made. Its records can be looked at "
+              "with sqlite3 and are not uploaded",
+              to);
+    return 0;
+}
+
+/* Numbers are not used twice in a life: uploads under way name rows by them. */
+static int replace(struct spool *s)
+{
+    int64_t last = s->now.last;
+    char text[96];
+    int rc = move_aside(s);
+
+    s->now = (struct totals){0};
+    if (rc == 0)
+        rc = open_db(s);
+    if (rc < 0 || last == 0)
+        return rc;
+    s->now.last = last;
+    snprintf(text, sizeof text, "INSERT INTO sqlite_sequence(name, seq) VALUES('record', %" PRId64 ")", last);
+    return exec(s, text, "be made");
+}
+
+static int take_lock(struct spool *s, const char *dir)
+{
+    char path[PATH_SIZE];
+
+    snprintf(path, sizeof path, "%s/spool.lock", dir);
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->lock < 0) {
+        int rc = -errno;
+        log_error("cannot open %s: %s; choose another folder with ATALAYA_STATE_DIR", path, strerror(-rc));
+        return rc;
+    }
+    if (flock(s->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    log_error("another telemetry process uses %s; give each instance its own ATALAYA_STATE_DIR", dir);
+    return -EAGAIN;
+}
+
+int spool_open(struct spool **out, const char *dir, int64_t max_bytes)
+{
+    struct spool *s = xcalloc(1, sizeof *s);
+
+    s->max_bytes = max_bytes;
+    snprintf(s->path, sizeof s->path, "%s/spool.db", dir);
+    int rc = take_lock(s, dir);
+    if (rc == 0)
+        rc = open_db(s);
+    if (rc == -EUCLEAN)
+        rc = replace(s);
+    if (rc < 0) {
+        spool_free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+void spool_free(struct spool *s)
+{
+    if (!s)
+        return;
+    spool_rollback(s);
+    close_db(s);
+    if (s->lock >= 0)
+        close(s->lock);
+    free(s);
+}
+
+int spool_begin(struct spool *s)
+{
+    if (!s->db)
+        return -EIO;
+    int rc = run(s, BEGIN, "be written");
+    s->before = s->now;
+    s->open = rc == 0;
+    s->new_sender = false;
+    return rc;
+}
+
+int spool_commit(struct spool *s)
+{
+    int rc = s->new_sender ? run(s, PRUNE_SENDERS, "forget old senders") : 0;
+
+    if (rc == 0)
+        rc = run(s, COMMIT, "be written");
+    if (rc == 0)
+        s->open = false;
+    return rc;
+}
+
+void spool_rollback(struct spool *s)
+{
+    if (!s->open)
+        return;
+    sqlite3_step(s->st[ROLLBACK]); /* an error has done it already, sometimes */
+    sqlite3_reset(s->st[ROLLBACK]);
+    s->now = s->before;
+    s->open = false;
+}
+
+static void bind_text(sqlite3_stmt *st, int at, struct str v)
+{
+    sqlite3_bind_text(st, at, v.n ? v.p : "", (int)v.n, SQLITE_STATIC);
+}
+
+static void bind_numbers(sqlite3_stmt *st, const struct record *r)
+{
+    const int64_t v[] = {r->bytes,  r->start_us,   r->duration_us, r->queue_us, r->worker_us,
+                         r->status, r->dispatches, r->tries,       r->truncated};
+
+    for (int i = 0; i < (int)ARRAY_LEN(v); i++)
+        sqlite3_bind_int64(st, i + 1, v[i]);
+    if (r->has_usage) {
+        sqlite3_bind_int64(st, 10, r->prompt_tokens);
+        sqlite3_bind_int64(st, 11, r->completion_tokens);
+        sqlite3_bind_int64(st, 12, r->total_tokens);
+    }
+    if (r->has_scores) {
+        sqlite3_bind_double(st, 13, r->non_empty_answer);
+        sqlite3_bind_double(st, 14, r->toxicity_safe);
+    }
+}
+
+int spool_put(struct spool *s, const struct record *r)
+{
+    const struct str texts[] = {r->request_id, r->trace_id, r->generation_id, r->parent_id,
+                                r->model,      r->error,    r->error_text,    r->attempts,
+                                r->user_id,    r->question, r->answer};
+    sqlite3_stmt *st = s->st[PUT];
+
+    sqlite3_clear_bindings(st);
+    bind_numbers(st, r);
+    for (int i = 0; i < (int)ARRAY_LEN(texts); i++)
+        bind_text(st, 15 + i, texts[i]);
+    int rc = run(s, PUT, "take a record");
+    if (rc < 0)
+        return rc;
+    s->now.last = sqlite3_last_insert_rowid(s->db);
+    if (s->now.records++ == 0)
+        s->now.first = s->now.last;
+    s->now.bytes += r->bytes;
+    return 0;
+}
+
+int spool_put_sender(struct spool *s, uint64_t epoch, uint64_t seq, int64_t seen_us)
+{
+    sqlite3_stmt *st = s->st[PUT_SENDER];
+
+    sqlite3_bind_int64(st, 1, (int64_t)epoch);
+    sqlite3_bind_int64(st, 2, (int64_t)seq);
+    sqlite3_bind_int64(st, 3, seen_us);
+    s->new_sender = true;
+    return run(s, PUT_SENDER, "remember a sender");
+}
+
+int spool_put_series(struct spool *s, const struct spool_series *v)
+{
+    sqlite3_stmt *st = s->st[PUT_SERIES];
+
+    bind_text(st, 1, v->metric);
+    bind_text(st, 2, v->labels);
+    sqlite3_bind_double(st, 3, v->created);
+    sqlite3_bind_double(st, 4, v->value);
+    bind_text(st, 5, v->buckets);
+    return run(s, PUT_SERIES, "keep a counter");
+}
+
+static int find_first(struct spool *s)
+{
+    sqlite3_stmt *st = s->st[FIRST];
+    int rc = sqlite3_step(st);
+
+    s->now.first = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(s, rc, "be read");
+}
+
+static void bind_range(sqlite3_stmt *st, int64_t first, int64_t last)
+{
+    sqlite3_bind_int64(st, 1, first);
+    sqlite3_bind_int64(st, 2, last);
+}
+
+static int delete_range(struct spool *s, int64_t first, int64_t last, int64_t *count)
+{
+    sqlite3_stmt *sum = s->st[SUM_RANGE];
+
+    bind_range(sum, first, last);
+    int rc = sqlite3_step(sum);
+    int64_t n = rc == SQLITE_ROW ? sqlite3_column_int64(sum, 0) : 0;
+    int64_t bytes = rc == SQLITE_ROW ? sqlite3_column_int64(sum, 1) : 0;
+    sqlite3_reset(sum);
+    if (rc != SQLITE_ROW)
+        return fail(s, rc, "be read");
+    *count = n;
+    if (n == 0)
+        return 0;
+    bind_range(s->st[DELETE_RANGE], first, last);
+    rc = run(s, DELETE_RANGE, "delete records");
+    if (rc < 0)
+        return rc;
+    s->now.records -= n;
+    s->now.bytes -= bytes;
+    return first <= s->now.first ? find_first(s) : 0;
+}
+
+int spool_delete(struct spool *s, int64_t first, int64_t last)
+{
+    int64_t count;
+
+    return delete_range(s, first, last, &count);
+}
+
+/* The last seq of the oldest rows, at most TRIM_ROWS, whose going brings the bytes down to `most`. */
+static int oldest_until(struct spool *s, int64_t most, int64_t *last)
+{
+    sqlite3_stmt *st = s->st[OLDEST_ROWS];
+    int64_t left = s->now.bytes;
+    int rc = SQLITE_DONE;
+
+    *last = 0;
+    while (left > most && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        *last = sqlite3_column_int64(st, 0);
+        left -= sqlite3_column_int64(st, 1);
+    }
+    sqlite3_reset(st);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(s, rc, "be read");
+}
+
+static int trim_to(struct spool *s, int64_t most, int64_t *dropped)
+{
+    *dropped = 0;
+    while (s->now.bytes > most && s->now.records > 0) {
+        int64_t last, n;
+        int rc = oldest_until(s, most, &last);
+        if (rc == 0)
+            rc = delete_range(s, s->now.first, last, &n);
+        if (rc < 0)
+            return rc;
+        if (n == 0)
+            return -EUCLEAN;
+        *dropped += n;
+    }
+    return 0;
+}
+
+int spool_trim(struct spool *s, int64_t *dropped)
+{
+    return trim_to(s, s->max_bytes, dropped);
+}
+
+int spool_mark_sent(struct spool *s, int64_t first, int64_t last)
+{
+    bind_range(s->st[MARK_SENT], first, last);
+    return run(s, MARK_SENT, "mark records");
+}
+
+/* Freed pages are used again, so the next records need no more of the disk. */
+static int make_room(struct spool *s, int64_t *dropped)
+{
+    int rc = exec(s, "PRAGMA wal_checkpoint(TRUNCATE)", "be tidied");
+
+    if (rc == 0)
+        rc = spool_begin(s);
+    if (rc == 0)
+        rc = trim_to(s, s->now.bytes - s->now.bytes / 10 - 1, dropped);
+    if (rc == 0)
+        rc = spool_commit(s);
+    if (rc < 0) {
+        spool_rollback(s);
+        *dropped = 0;
+    }
+    return rc;
+}
+
+int spool_repair(struct spool *s, int error, int64_t *dropped)
+{
+    *dropped = 0;
+    if (!s->db)
+        return open_db(s);
+    if (error == -EUCLEAN)
+        return replace(s);
+    if (error == -ENOSPC)
+        return make_room(s, dropped);
+    return error == -EBUSY ? error : 0;
+}
+
+int spool_scan(struct spool *s, int64_t first, int64_t last)
+{
+    if (!s->db)
+        return -EIO;
+    bind_range(s->st[SCAN], first, last);
+    return 0;
+}
+
+void spool_scan_end(struct spool *s)
+{
+    if (s->db)
+        sqlite3_reset(s->st[SCAN]);
+}
+
+static struct str column_text(sqlite3_stmt *st, int i)
+{
+    const unsigned char *p = sqlite3_column_text(st, i);
+
+    return (struct str){p ? (const char *)p : "", p ? (size_t)sqlite3_column_bytes(st, i) : 0};
+}
+
+static void read_numbers(sqlite3_stmt *st, struct record *r)
+{
+    int64_t *const to[] = {&r->seq,       &r->stage,  &r->bytes,      &r->start_us, &r->duration_us, &r->queue_us,
+                           &r->worker_us, &r->status, &r->dispatches, &r->tries};
+
+    for (int i = 0; i < (int)ARRAY_LEN(to); i++)
+        *to[i] = sqlite3_column_int64(st, i);
+    r->truncated = sqlite3_column_int(st, 10) != 0;
+    r->has_usage = sqlite3_column_type(st, 11) != SQLITE_NULL;
+    r->prompt_tokens = sqlite3_column_int64(st, 11);
+    r->completion_tokens = sqlite3_column_int64(st, 12);
+    r->total_tokens = sqlite3_column_int64(st, 13);
+    r->has_scores = sqlite3_column_type(st, 14) != SQLITE_NULL;
+    r->non_empty_answer = sqlite3_column_double(st, 14);
+    r->toxicity_safe = sqlite3_column_double(st, 15);
+}
+
+int spool_next(struct spool *s, struct record *r)
+{
+    sqlite3_stmt *st = s->st[SCAN];
+    struct str *const to[] = {&r->request_id, &r->trace_id,   &r->generation_id, &r->parent_id,
+                              &r->model,      &r->error,      &r->error_text,    &r->attempts,
+                              &r->user_id,    &r->question,   &r->answer};
+    int rc = sqlite3_step(st);
+
+    if (rc == SQLITE_DONE)
+        return 0;
+    if (rc != SQLITE_ROW)
+        return fail(s, rc, "be read");
+    read_numbers(st, r);
+    for (int i = 0; i < (int)ARRAY_LEN(to); i++)
+        *to[i] = column_text(st, 16 + i);
+    return 1;
+}
+
+int spool_each_sender(struct spool *s, void (*fn)(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us),
+                      void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(s->db, "SELECT epoch, seq, seen_us FROM sender", -1, &st, NULL);
+
+    while (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        fn(arg, (uint64_t)sqlite3_column_int64(st, 0), (uint64_t)sqlite3_column_int64(st, 1),
+           sqlite3_column_int64(st, 2));
+        rc = SQLITE_OK;
+    }
+    sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? 0 : fail(s, rc, "be read");
+}
+
+int spool_each_series(struct spool *s, void (*fn)(void *arg, const struct spool_series *v), void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(s->db, "SELECT metric, labels, created, value, buckets FROM series", -1, &st,
+                                NULL);
+
+    while (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        struct spool_series v = {
+            .metric = column_text(st, 0),
+            .labels = column_text(st, 1),
+            .created = sqlite3_column_double(st, 2),
+            .value = sqlite3_column_double(st, 3),
+            .buckets = column_text(st, 4),
+        };
+        fn(arg, &v);
+        rc = SQLITE_OK;
+    }
+    sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? 0 : fail(s, rc, "be read");
+}
+
+int64_t spool_records(const struct spool *s)
+{
+    return s->now.records;
+}
+
+int64_t spool_bytes(const struct spool *s)
+{
+    return s->now.bytes;
+}
+
+int64_t spool_last(const struct spool *s)
+{
+    return s->now.last;
+}
+
+int64_t spool_waiting(const struct spool *s, int64_t after)
+{
+    if (s->now.records == 0 || after >= s->now.last)
+        return 0;
+    return s->now.last - (after >= s->now.first ? after : s->now.first - 1);
+}
+
+int64_t spool_oldest_us(struct spool *s)
+{
+    if (!s->db || s->now.records == 0)
+        return 0;
+    sqlite3_stmt *st = s->st[FIRST];
+    int64_t us = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 1) : 0;
+    sqlite3_reset(st);
+    return us;
+}
+
+uint64_t spool_replaced(const struct spool *s)
+{
+    return s->replaced;
+}

@@ -1,0 +1,76 @@
+/*
+ * spool.h - the records on disk, and beside them the counters and the senders
+ *
+ * Purpose  SQLite in WAL mode; the only file that includes sqlite3.h. A person can read the file:
+ *
+ *              sqlite3 spool.db "select seq, datetime(start_us/1e6,'unixepoch'), user_id, status from record"
+ *
+ * Promise  P2: what spool_commit() has returned for survives kill -9 of any process. (WAL with
+ *          synchronous=NORMAL: after a loss of power the file is whole, the last second may be missing.)
+ *          P4: records never hold more than `max_bytes`; the oldest go first. The file keeps its greatest size,
+ *          the write-ahead log stays small.
+ * Owner    one process: a lock beside the file keeps a second one away. spool_next()'s texts live until the
+ *          next call on the spool.
+ * Threads  one.
+ * Errors   0 or -errno: -ENOSPC disk full, -EUCLEAN damaged file, -EBUSY locked by somebody's tool, -EIO.
+ *          spool_open() also -EAGAIN: another telemetry process uses this folder. All are logged here.
+ *          A damaged file, one of another program or of a newer version is moved aside to
+ *          spool.db.corrupt-TIME, with its -wal and -shm, never deleted.
+ * Limits   SPOOL_MAX_BYTES of record.h's bytes; EVENT_SENDERS_MAX senders.
+ */
+#ifndef ATALAYA_TELEMETRY_SPOOL_H
+#define ATALAYA_TELEMETRY_SPOOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/attr.h"
+#include "telemetry/record.h"
+
+struct spool;
+
+/* A series of a counter or a histogram, as it is kept. */
+struct spool_series {
+    struct str metric;
+    struct str labels;  /* the values, U+001F between them */
+    double created;     /* seconds since 1970 */
+    double value;       /* counter; sum of a histogram */
+    struct str buckets; /* "0.1:3 +Inf:1": not cumulated, zeroes left out */
+};
+
+int spool_open(struct spool **out, const char *dir, int64_t max_bytes) NODISCARD;
+void spool_free(struct spool *s);
+
+/* One transaction: what a loop turn has brought, or what an upload has settled. */
+int spool_begin(struct spool *s) NODISCARD;
+int spool_put(struct spool *s, const struct record *r) NODISCARD;
+int spool_put_sender(struct spool *s, uint64_t epoch, uint64_t seq, int64_t seen_us) NODISCARD;
+int spool_put_series(struct spool *s, const struct spool_series *v) NODISCARD;
+int spool_trim(struct spool *s, int64_t *dropped) NODISCARD; /* down to max_bytes */
+int spool_mark_sent(struct spool *s, int64_t first, int64_t last) NODISCARD;
+int spool_delete(struct spool *s, int64_t first, int64_t last) NODISCARD;
+int spool_commit(struct spool *s) NODISCARD;
+void spool_rollback(struct spool *s);
+
+/* After a failed transaction: makes room (-ENOSPC: the oldest records go, *dropped says how many) or replaces a
+ * damaged file; sequence numbers go on from where they were. 0: worth another try. */
+int spool_repair(struct spool *s, int error, int64_t *dropped) NODISCARD;
+
+/* Rows with first <= seq <= last, in order. spool_next(): 1 a row, 0 the end. */
+int spool_scan(struct spool *s, int64_t first, int64_t last) NODISCARD;
+int spool_next(struct spool *s, struct record *r) NODISCARD;
+void spool_scan_end(struct spool *s);
+
+int spool_each_sender(struct spool *s, void (*fn)(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us),
+                      void *arg) NODISCARD;
+int spool_each_series(struct spool *s, void (*fn)(void *arg, const struct spool_series *v),
+                      void *arg) NODISCARD;
+
+int64_t spool_records(const struct spool *s);
+int64_t spool_bytes(const struct spool *s);
+int64_t spool_last(const struct spool *s);             /* greatest seq that is committed; 0 = none yet */
+int64_t spool_waiting(const struct spool *s, int64_t after); /* rows with seq > after, at most */
+int64_t spool_oldest_us(struct spool *s);              /* start of the oldest record; 0 = empty */
+uint64_t spool_replaced(const struct spool *s);        /* files moved aside in this life */
+
+#endif
