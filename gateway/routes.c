@@ -56,7 +56,7 @@ static void submit(struct visit *v, const struct ask_input *in)
 static void ask(struct visit *v)
 {
     struct admission *admission = v->routes->admission;
-    struct jsonread hold;
+    struct jsonscan hold;
     struct ask_input in;
     struct buf error = BUF_INIT(16 * REQUEST_BODY_MAX);
 
@@ -80,7 +80,7 @@ static void ask(struct visit *v)
             break;
         }
     }
-    jsonread_free(&hold);
+    jsonscan_free(&hold);
     buf_free(&error);
 }
 

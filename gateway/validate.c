@@ -23,7 +23,7 @@ static void put_error(struct buf *out, const char *type, const char *field, cons
     json_field_str(out, "msg", str_of(msg));
     json_key(out, "input");
     if (input.p)
-        jsonread_echo(out, input);
+        jsonscan_echo(out, input);
     else
         buf_puts(out, "null");
     if (ctx) {
@@ -161,7 +161,7 @@ static void check_max_words(struct buf *error, const struct value *v, struct ask
         break;
     case VALUE_INT:
         if (!parse_lax(v->source, &in->max_words))
-            abort(); /* jsonread() has seen that it is one */
+            abort(); /* jsonscan() has seen that it is one */
         break;
     case VALUE_FLOAT:
         check_max_words_float(error, v, in);
@@ -171,7 +171,7 @@ static void check_max_words(struct buf *error, const struct value *v, struct ask
             put_error(error, "int_parsing", "max_words",
                       "Input should be a valid integer, unable to parse string as an integer", v->source,
                       NULL);
-        else if (v->text.n > JSONREAD_DIGITS_MAX)
+        else if (v->text.n > JSONSCAN_DIGITS_MAX)
             put_error(error, "int_parsing_size", "max_words",
                       "Unable to parse input string as an integer, exceeded maximum size", v->source, NULL);
         break;
@@ -193,11 +193,11 @@ static void put_no_object(struct buf *error, struct str input)
               "Input should be a valid dictionary or object to extract fields from", input, NULL);
 }
 
-static void check_fields(const struct jsonread *j, struct ask_input *in, struct buf *error)
+static void check_fields(const struct jsonscan *j, struct ask_input *in, struct buf *error)
 {
-    const struct value *user_id = jsonread_get(j, "user_id");
-    const struct value *question = jsonread_get(j, "question");
-    const struct value *max_words = jsonread_get(j, "max_words");
+    const struct value *user_id = jsonscan_get(j, "user_id");
+    const struct value *question = jsonscan_get(j, "question");
+    const struct value *max_words = jsonscan_get(j, "max_words");
 
     *in = (struct ask_input){.has_max_words = true, .max_words = ASK_MAX_WORDS_DEFAULT};
     if (user_id)
@@ -212,7 +212,7 @@ static void check_fields(const struct jsonread *j, struct ask_input *in, struct 
         check_max_words(error, max_words, in);
 }
 
-static void put_broken(struct buf *error, const struct jsonread *j)
+static void put_broken(struct buf *error, const struct jsonscan *j)
 {
     buf_printf(error,
                "{\"detail\":[{\"type\":\"json_invalid\",\"loc\":[\"body\",%zu],\"msg\":\"JSON decode error\"",
@@ -232,25 +232,25 @@ static void put_not_json(struct buf *error, struct str body)
     buf_free(&text);
 }
 
-int validate_ask(struct str body, const char *content_type, struct jsonread *hold, struct ask_input *in,
+int validate_ask(struct str body, const char *content_type, struct jsonscan *hold, struct ask_input *in,
                  struct buf *error)
 {
     static const char *const keys[] = {"user_id", "question", "max_words", NULL};
 
-    *hold = (struct jsonread){.n = 0};
+    *hold = (struct jsonscan){.n = 0};
     if (body.n == 0) {
         put_missing(error, NULL, null_input);
     } else if (content_type && *content_type && !is_json_type(content_type)) {
         put_not_json(error, body);
     } else {
-        switch (jsonread(hold, body, keys)) {
-        case JSONREAD_UNREADABLE:
+        switch (jsonscan(hold, body, keys)) {
+        case JSONSCAN_UNREADABLE:
             buf_puts(error, "{\"detail\":\"There was an error parsing the body\"}");
             return 400;
-        case JSONREAD_BROKEN:
+        case JSONSCAN_BROKEN:
             put_broken(error, hold);
             break;
-        case JSONREAD_OK:
+        case JSONSCAN_OK:
             if (hold->top.type == VALUE_NULL)
                 put_missing(error, NULL, null_input);
             else if (hold->top.type != VALUE_OBJECT)

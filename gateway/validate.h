@@ -3,7 +3,7 @@
  *
  * Purpose  what comes out is either a question or the complete error answer: 422 with every error of the body
  * in the model's field order, 400 for what Python cannot read at all. Owner    the strings of ask_input are
- * borrowed from `hold`, which the caller frees with jsonread_free() in any case. Threads  any. Source
+ * borrowed from `hold`, which the caller frees with jsonscan_free() in any case. Threads  any. Source
  * contract.md; the recorded pairs in tests/golden/.
  */
 #ifndef ATALAYA_GATEWAY_VALIDATE_H
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/buf.h"
-#include "gateway/jsonread.h"
+#include "common/base/jsonscan.h"
 
 #define ASK_QUESTION_MIN      3    /* code points */
 #define ASK_QUESTION_MAX      2000 /* code points */
@@ -27,7 +27,7 @@ struct ask_input {
 };
 
 /* 200 and *in is filled, or the status of the error whose JSON is in `error`. content_type may be NULL. */
-int validate_ask(struct str body, const char *content_type, struct jsonread *hold, struct ask_input *in,
+int validate_ask(struct str body, const char *content_type, struct jsonscan *hold, struct ask_input *in,
                  struct buf *error) NODISCARD;
 
 #endif

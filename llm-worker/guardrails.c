@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
+#include "common/base/mem.h"
 #include "common/base/utf8.h"
 
 static const char *const bad_words[] = {"estúpido", "idiota", "odiar", "matar"};
@@ -77,14 +78,47 @@ static utf8proc_int32_t lower(utf8proc_int32_t cp, void *unused)
     return cp == 0x130 ? cp : utf8proc_tolower(cp);
 }
 
+/* Code points that neither compose with a neighbour nor change in NFC: everything below the combining marks, general
+ * punctuation, currency signs, emoji. Most answers have nothing else, and need no normalisation. */
+static bool is_inert(uint32_t cp)
+{
+    return cp < 0x300 || (cp >= 0x2010 && cp < 0x20d0) || cp >= 0x1f300;
+}
+
+/* Lower case of text that is in NFC by its looks; NULL when it may not be. */
+static char *fold_inert(struct str text, size_t *n)
+{
+    char *out = xmalloc(2 * text.n + 4); /* U+0250 and its like grow from two bytes to three */
+    size_t len = 0;
+
+    for (size_t i = 0; i < text.n;) {
+        uint32_t cp = (unsigned char)text.p[i];
+        int got = cp < 0x80 ? 1 : utf8_next(text.p + i, text.n - i, &cp);
+        if (got < 0 || !is_inert(cp)) {
+            free(out);
+            return NULL;
+        }
+        if (cp < 0x80)
+            out[len++] = (char)(cp >= 'A' && cp <= 'Z' ? cp | 0x20 : cp);
+        else
+            len += utf8_encode(out + len, (uint32_t)lower((utf8proc_int32_t)cp, NULL));
+        i += (size_t)got;
+    }
+    *n = len;
+    return out;
+}
+
 /* NFC, then lower case. NULL when the text is no UTF-8. */
 static char *fold(struct str text, size_t *n)
 {
     utf8proc_uint8_t *composed = NULL;
     utf8proc_uint8_t *lowered = NULL;
+    char *quick = fold_inert(text, n);
+
+    if (quick)
+        return quick;
     utf8proc_ssize_t len = utf8proc_map((const utf8proc_uint8_t *)text.p, (utf8proc_ssize_t)text.n, &composed,
                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-
     if (len >= 0)
         len = utf8proc_map_custom(composed, len, &lowered, UTF8PROC_STABLE, lower, NULL);
     free(composed);

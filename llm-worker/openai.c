@@ -2,62 +2,87 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <jansson.h>
+#include <stdlib.h>
 
-static struct str text_of(const json_t *v)
+/* The members of the object in `source`; false when it is none. *hold is to be freed in any case. */
+static bool read_object(struct jsonscan *hold, struct str source, const char *const *keys)
 {
-    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)}
-                             : (struct str){NULL, 0};
+    *hold = (struct jsonscan){.n = 0};
+    return source.n > 0 && jsonscan(hold, source, keys) == JSONSCAN_OK && hold->top.type == VALUE_OBJECT;
 }
 
-static uint64_t count_of(const json_t *v)
+static struct str source_of(const struct jsonscan *j, const char *key, enum value_type type)
 {
-    json_int_t n = json_is_integer(v) ? json_integer_value(v) : 0;
+    const struct value *v = jsonscan_get(j, key);
 
-    return n > 0 ? (uint64_t)n : 0;
+    return v && v->type == type ? v->source : (struct str){NULL, 0};
+}
+
+static struct str text_of(const struct jsonscan *j, const char *key)
+{
+    const struct value *v = jsonscan_get(j, key);
+
+    return v && v->type == VALUE_STRING ? v->text : (struct str){NULL, 0};
+}
+
+static uint64_t count_of(const struct jsonscan *j, const char *key)
+{
+    struct str s = source_of(j, key, VALUE_INT);
+
+    return s.n > 0 && s.n < 19 && s.p[0] != '-' ? strtoull(s.p, NULL, 10) : 0;
 }
 
 int openai_read_completion(struct str body, struct completion *c)
 {
-    json_t *root = json_loadb(body.p, body.n, JSON_ALLOW_NUL, NULL);
-    const json_t *choice = json_array_get(json_object_get(root, "choices"), 0);
-    const json_t *content = json_object_get(json_object_get(choice, "message"), "content");
-    const json_t *usage = json_object_get(root, "usage");
+    static const char *const root_keys[] = {"choices", "model", "usage", NULL};
+    static const char *const choice_keys[] = {"message", NULL};
+    static const char *const message_keys[] = {"content", NULL};
+    static const char *const usage_keys[] = {"prompt_tokens", "completion_tokens", "total_tokens", NULL};
+    struct jsonscan *root = &c->hold[0], *choice = &c->hold[1], *message = &c->hold[2], *usage = &c->hold[3];
+    struct str choices = {NULL, 0};
 
-    if (!json_is_string(content)) {
-        json_decref(root);
+    *c = (struct completion){.has_usage = false};
+    if (read_object(root, body, root_keys))
+        choices = source_of(root, "choices", VALUE_ARRAY);
+    if (!choices.n || !read_object(choice, jsonscan_first(choices), choice_keys) ||
+        !read_object(message, source_of(choice, "message", VALUE_OBJECT), message_keys) ||
+        !text_of(message, "content").p) {
+        openai_free(c);
         return -EBADMSG;
     }
-    *c = (struct completion){
-        .content = text_of(content),
-        .model = text_of(json_object_get(root, "model")),
-        .has_usage = json_is_object(usage),
-        .prompt_tokens = count_of(json_object_get(usage, "prompt_tokens")),
-        .completion_tokens = count_of(json_object_get(usage, "completion_tokens")),
-        .total_tokens = count_of(json_object_get(usage, "total_tokens")),
-        .hold = root,
-    };
+    c->content = text_of(message, "content");
+    c->model = text_of(root, "model");
+    c->has_usage = read_object(usage, source_of(root, "usage", VALUE_OBJECT), usage_keys);
+    c->prompt_tokens = count_of(usage, "prompt_tokens");
+    c->completion_tokens = count_of(usage, "completion_tokens");
+    c->total_tokens = count_of(usage, "total_tokens");
     return 0;
 }
 
 void openai_free(struct completion *c)
 {
-    json_decref(c->hold);
-    c->hold = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(c->hold); i++)
+        jsonscan_free(&c->hold[i]);
 }
 
 void openai_read_error(struct str body, char code[OPENAI_CODE_MAX])
 {
-    json_t *root = json_loadb(body.p ? body.p : "", body.n, JSON_ALLOW_NUL, NULL);
-    const json_t *error = json_object_get(root, "error");
-    struct str word = text_of(json_object_get(error, "code"));
+    static const char *const root_keys[] = {"error", NULL};
+    static const char *const error_keys[] = {"code", "type", NULL};
+    struct jsonscan root, error = {.n = 0};
+    struct str word = {NULL, 0};
     size_t n = 0;
 
-    if (!word.n)
-        word = text_of(json_object_get(error, "type"));
+    if (read_object(&root, body, root_keys) &&
+        read_object(&error, source_of(&root, "error", VALUE_OBJECT), error_keys)) {
+        word = text_of(&error, "code");
+        if (!word.n)
+            word = text_of(&error, "type");
+    }
     for (size_t i = 0; i < word.n && n + 1 < OPENAI_CODE_MAX; i++)
         if (isalnum((unsigned char)word.p[i]) || strchr("_-.", word.p[i]))
             code[n++] = word.p[i];
     code[n] = '\0';
-    json_decref(root);
+    jsonscan_free(&error);
+    jsonscan_free(&root);
 }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/attr.h"
-#include "common/base/str.h"
+#include "common/base/jsonscan.h"
 
 struct completion {
     struct str content;
@@ -22,7 +22,7 @@ struct completion {
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     uint64_t total_tokens;
-    void *hold;
+    struct jsonscan hold[4];
 };
 
 #define OPENAI_CODE_MAX 48

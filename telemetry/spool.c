@@ -249,13 +249,14 @@ static int open_db(struct spool *s)
         return fail(s, rc, "be opened");
     sqlite3_extended_result_codes(s->db, 1);
     sqlite3_busy_timeout(s->db, BUSY_MS);
+    rc = check_identity(s);
+    if (rc < 0)
+        return rc;
     /* A long log means that a row which is uploaded soon never reaches the main file. */
     rc = exec(s,
               "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=4000;"
               "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=33554432",
               "be opened");
-    if (rc == 0)
-        rc = check_identity(s);
     if (rc == 0)
         rc = load_totals(s);
     return rc < 0 ? rc : prepare(s);
@@ -585,6 +586,7 @@ int spool_scan(struct spool *s, int64_t first, int64_t last)
 {
     if (!s->db)
         return -EIO;
+    sqlite3_reset(s->st[SCAN]);
     bind_range(s->st[SCAN], first, last);
     return 0;
 }
@@ -641,7 +643,7 @@ int spool_each_sender(struct spool *s, void (*fn)(void *arg, uint64_t epoch, uin
                       void *arg)
 {
     sqlite3_stmt *st = NULL;
-    int rc = sqlite3_prepare_v2(s->db, "SELECT epoch, seq, seen_us FROM sender", -1, &st, NULL);
+    int rc = sqlite3_prepare_v2(s->db, "SELECT epoch, seq, seen_us FROM sender ORDER BY seen_us", -1, &st, NULL);
 
     while (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
         fn(arg, (uint64_t)sqlite3_column_int64(st, 0), (uint64_t)sqlite3_column_int64(st, 1),

@@ -61,6 +61,7 @@ int spool_scan(struct spool *s, int64_t first, int64_t last) NODISCARD;
 int spool_next(struct spool *s, struct record *r) NODISCARD;
 void spool_scan_end(struct spool *s);
 
+/* Senders that were heard longest ago come first. */
 int spool_each_sender(struct spool *s, void (*fn)(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us),
                       void *arg) NODISCARD;
 int spool_each_series(struct spool *s, void (*fn)(void *arg, const struct spool_series *v),

@@ -29,13 +29,22 @@ struct buf {
 
 void buf_append(struct buf *b, const void *p, size_t n);
 void buf_puts(struct buf *b, const char *s);
-void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 char *buf_reserve(struct buf *b,
                   size_t n);               /* n writable bytes at the end, or NULL; then add to len by hand */
 void buf_consume(struct buf *b, size_t n); /* drops the first n bytes */
 void buf_reset(struct buf *b);             /* empty, memory kept */
 void buf_free(struct buf *b);              /* empty, memory gone, max kept */
+
+static inline void buf_putc(struct buf *b, char c)
+{
+    if (b->len + 1 < b->cap && b->len < b->max && !b->failed) {
+        b->data[b->len++] = c;
+        b->data[b->len] = '\0';
+    } else {
+        buf_append(b, &c, 1);
+    }
+}
 
 static inline struct str buf_str(const struct buf *b)
 {

@@ -7,48 +7,55 @@
 
 #include "common/base/utf8.h"
 
-void json_str(struct buf *b, const char *s, size_t n)
+/* What stands for itself inside a string: printable ASCII but " and \. */
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* The escape of one byte that is neither plain nor the begin of good UTF-8. Returns its length. */
+static size_t escape_byte(char out[6], unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
+    static const char shorts[] = "\"\\\n\r\t";
+    const char *at = c ? strchr(shorts, c) : NULL;
+
+    if (c >= 0x80) {
+        memcpy(out, "\xef\xbf\xbd", 3);
+        return 3;
+    }
+    if (at) {
+        out[0] = '\\';
+        out[1] = "\"\\nrt"[at - shorts];
+        return 2;
+    }
+    memcpy(out, "\\u00", 4);
+    out[4] = hex[c >> 4];
+    out[5] = hex[c & 15];
+    return 6;
+}
+
+void json_str(struct buf *b, const char *s, size_t n)
+{
     size_t done = 0;
+    size_t i = 0;
 
     buf_putc(b, '"');
-    for (size_t i = 0; i < n;) {
+    while (i < n) {
         unsigned char c = (unsigned char)s[i];
-        char escape[6] = {'\\', 0};
-        size_t len = 2;
-        size_t step = 1;
-
-        if (c >= 0x80) {
-            uint32_t cp;
-            int got = utf8_next(s + i, n - i, &cp);
-            if (got > 0) {
-                i += (size_t)got;
-                continue;
-            }
-            memcpy(escape, "\xef\xbf\xbd", 3);
-            len = 3;
-        } else if (c == '"' || c == '\\') {
-            escape[1] = (char)c;
-        } else if (c >= 0x20 && c != 0x7f) {
+        uint32_t cp;
+        int got;
+        if (is_plain(c)) {
             i++;
-            continue;
-        } else if (c == '\n') {
-            escape[1] = 'n';
-        } else if (c == '\r') {
-            escape[1] = 'r';
-        } else if (c == '\t') {
-            escape[1] = 't';
+        } else if (c >= 0x80 && (got = utf8_next(s + i, n - i, &cp)) > 0) {
+            i += (size_t)got;
         } else {
-            memcpy(escape, "\\u00", 4);
-            escape[4] = hex[c >> 4];
-            escape[5] = hex[c & 15];
-            len = 6;
+            char escape[6];
+            size_t len = escape_byte(escape, c);
+            buf_append(b, s + done, i - done);
+            buf_append(b, escape, len);
+            done = ++i;
         }
-        buf_append(b, s + done, i - done);
-        buf_append(b, escape, len);
-        i += step;
-        done = i;
     }
     buf_append(b, s + done, n - done);
     buf_putc(b, '"');
@@ -78,8 +85,9 @@ void json_key(struct buf *b, const char *key)
 
     if (last != '{' && last != '[')
         buf_putc(b, ',');
-    json_str(b, key, strlen(key));
-    buf_putc(b, ':');
+    buf_putc(b, '"');
+    buf_puts(b, key);
+    buf_append(b, "\":", 2);
 }
 
 void json_field_str(struct buf *b, const char *key, struct str v)

@@ -15,7 +15,9 @@
 void json_str(struct buf *b, const char *s, size_t n); /* quoted and escaped; non-ASCII kept as UTF-8 */
 void json_double(struct buf *b,
                  double v); /* shortest text that reads back; always has . or e; null for NaN, inf */
-void json_key(struct buf *b, const char *key); /* comma where one is due (looks at the last byte), "key": */
+void json_key(
+    struct buf *b,
+    const char *key); /* comma where one is due (looks at the last byte), "key":, which needs no escapes */
 
 void json_field_str(struct buf *b, const char *key, struct str v);
 void json_field_int(struct buf *b, const char *key, int64_t v);

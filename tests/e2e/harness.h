@@ -26,7 +26,7 @@
 #define E2E_OPENAI_KEY   "sk-e2e-provider-5f0c9d1b7a"
 #define E2E_LF_PUBLIC    "pk-lf-e2e-2b61e0aa"
 #define E2E_LF_SECRET    "sk-lf-e2e-91d47c3e08"
-#define E2E_CANARY       "azafrán-7d41" /* in every question that e2e_ask() sends */
+#define E2E_CANARY       "azafran-7d41" /* in every question that e2e_ask() sends */
 #define E2E_WAIT_SECONDS 20
 
 /* Polls until condition holds; fails the test after `seconds`. */

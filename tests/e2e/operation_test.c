@@ -350,3 +350,19 @@ Test(operation, a_client_who_leaves_stops_the_call)
     http_close(&c);
     e2e_end(e);
 }
+
+/* A port that is taken is said by its number, and tried again: whoever holds it may leave. */
+Test(operation, a_taken_port_is_told)
+{
+    struct e2e *e = e2e_new();
+    char port[8];
+    int status = 0;
+
+    snprintf(port, sizeof port, "%u", e->openai.port);
+    e2e_env(e, "PORT", "%s", port);
+    e->supervisor = e2e_launch(e, (const char *const[]){"run", NULL});
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, port));
+    cr_assert(!process_ended(e->supervisor, &status), "it did not try again");
+    cr_assert_eq(e2e_stop(e), 0);
+    e2e_end(e);
+}

@@ -92,7 +92,7 @@ static void check_pair(const json_t *pair)
     const char *name = json_string_value(json_object_get(pair, "name"));
     const json_t *request = json_object_get(pair, "request");
     struct str body = body_of(request);
-    struct jsonread hold;
+    struct jsonscan hold;
     struct ask_input in;
     struct buf error = {.max = 64 << 20};
     int status = validate_ask(body, header(request, "Content-Type"), &hold, &in, &error);
@@ -104,7 +104,7 @@ static void check_pair(const json_t *pair)
         cr_expect_eq(status, want, "%s: %d, want %d", name, status, want);
         check_json(name, pair, &error);
     }
-    jsonread_free(&hold);
+    jsonscan_free(&hold);
     buf_free(&error);
     free((void *)(uintptr_t)body.p);
 }
@@ -158,7 +158,7 @@ Test(validate, limits_beyond_64_bits_saturate)
 
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char body[256];
-        struct jsonread hold;
+        struct jsonscan hold;
         struct ask_input in;
         struct buf error = {.max = 4096};
         snprintf(body, sizeof body, "{\"user_id\":\"a\",\"question\":\"abc\",\"max_words\":%s}",
@@ -166,14 +166,14 @@ Test(validate, limits_beyond_64_bits_saturate)
         cr_assert_eq(validate_ask(str_of(body), NULL, &hold, &in, &error), 200, "%s", body);
         cr_expect(in.max_words >= table[i].least && in.max_words <= table[i].most, "%s: %lld", body,
                   (long long)in.max_words);
-        jsonread_free(&hold);
+        jsonscan_free(&hold);
     }
 }
 
 Test(validate, echoes_big_integers_exactly)
 {
     const char *body = "{\"user_id\":123456789012345678901234567890,\"question\":\"abc\"}";
-    struct jsonread hold;
+    struct jsonscan hold;
     struct ask_input in;
     struct buf error = {.max = 4096};
 
@@ -181,6 +181,6 @@ Test(validate, echoes_big_integers_exactly)
     cr_assert_str_eq(error.data,
                      "{\"detail\":[{\"type\":\"string_type\",\"loc\":[\"body\",\"user_id\"],\"msg\":\"Input "
                      "should be a valid string\",\"input\":123456789012345678901234567890}]}");
-    jsonread_free(&hold);
+    jsonscan_free(&hold);
     buf_free(&error);
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/utf8.h"
+
 /* Recorded from the Python service; `ours` where we differ on purpose. */
 Test(guardrails, golden_scores)
 {
@@ -66,4 +68,22 @@ Test(guardrails, the_word_limit_is_a_python_slice)
                   (int)got.n, got.p);
     }
     buf_free(&hold);
+}
+
+/* The short way and utf8proc's give the same: every code point that takes the short way is its own NFC. */
+Test(guardrails, what_skips_normalisation_is_normal)
+{
+    static const char *const prefix = "estu\u0301pido "; /* forces the long way */
+
+    for (uint32_t cp = 1; cp < 0x30000; cp++) {
+        char text[64];
+        if (cp >= 0xd800 && cp <= 0xdfff)
+            continue;
+        size_t n = utf8_encode(text, cp);
+        strcpy(text + n, "MATAR");
+        cr_assert_eq(guardrails_toxicity_safe(str_of(text)), 0.8, "U+%04X", cp);
+        char longer[128];
+        snprintf(longer, sizeof longer, "%s%.*s", prefix, (int)(n + 5), text);
+        cr_assert_eq(guardrails_toxicity_safe(str_of(longer)), 0.6, "U+%04X", cp);
+    }
 }

@@ -23,7 +23,7 @@ static void set_up(void)
     child_init(&child, &crew, ROLE_GATEWAY, 0);
 }
 
-TestSuite(child, .init = set_up);
+TestSuite(child, .init = set_up, .timeout = 60);
 
 /* As if it had been started and had said that it is ready. */
 static void make_ready(pid_t pid)
@@ -146,6 +146,8 @@ Test(child, stopping_is_term_then_kill)
     pid_t pid = sleeper();
     make_ready(pid);
     kill(pid, SIGSTOP); /* cannot even hear TERM until CONT comes with it */
+    cr_assert_eq(waitpid(pid, &status, WUNTRACED), pid);
+    cr_assert(WIFSTOPPED(status));
     child_event(&child, EVENT_STOP);
     cr_assert_eq(child.state, CHILD_STOPPING);
     cr_assert_eq(child.deadline, crew.now + crew.stop_ms);

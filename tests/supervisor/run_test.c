@@ -42,6 +42,7 @@ static void stop(void)
     house_signal(&house, SIGTERM);
     cr_assert_eq(house_wait_exit(&house), EXIT_DONE);
     cr_assert_eq(house_processes(&house), 0);
+    cr_expect_eq(house_count(&house, "log", "survives KILL"), 0); /* nobody's end went unseen */
 }
 
 /* Where "<role> <pid> <word>" stands first in the journal; pid 0: any. */

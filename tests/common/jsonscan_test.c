@@ -1,4 +1,4 @@
-#include "gateway/jsonread.h"
+#include "common/base/jsonscan.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -7,35 +7,35 @@
 
 static const char *const keys[] = {"a", "b", NULL};
 
-Test(jsonread, keeps_the_members_asked_for)
+Test(jsonscan, keeps_the_members_asked_for)
 {
-    struct jsonread j;
+    struct jsonscan j;
 
     cr_assert_eq(
-        jsonread(&j, str_of(" {\"x\":[1,{\"a\":2}], \"a\" : \"1\\u00e9\\ud83d\\ude00\" ,\"a\":3.50} "), keys),
-        JSONREAD_OK);
-    const struct value *a = jsonread_get(&j, "a");
+        jsonscan(&j, str_of(" {\"x\":[1,{\"a\":2}], \"a\" : \"1\\u00e9\\ud83d\\ude00\" ,\"a\":3.50} "), keys),
+        JSONSCAN_OK);
+    const struct value *a = jsonscan_get(&j, "a");
     cr_assert_not_null(a);
     cr_assert_eq(a->type, VALUE_FLOAT, "the last one wins");
     cr_assert(str_eq(a->source, "3.50"));
-    cr_assert_null(jsonread_get(&j, "b"));
-    jsonread_free(&j);
+    cr_assert_null(jsonscan_get(&j, "b"));
+    jsonscan_free(&j);
 }
 
-Test(jsonread, decodes_escapes)
+Test(jsonscan, decodes_escapes)
 {
-    struct jsonread j;
+    struct jsonscan j;
 
-    cr_assert_eq(jsonread(&j, str_of("{\"\\u0061\":\"1\\u00e9\\ud83d\\ude00\\n\\/\"}"), keys), JSONREAD_OK);
-    cr_assert(str_eq(jsonread_get(&j, "a")->text, "1é😀\n/"));
-    cr_assert_not(jsonread_get(&j, "a")->surrogate);
-    jsonread_free(&j);
-    cr_assert_eq(jsonread(&j, str_of("{\"a\":\"\\ud83d x\"}"), keys), JSONREAD_OK);
-    cr_assert(jsonread_get(&j, "a")->surrogate);
-    jsonread_free(&j);
+    cr_assert_eq(jsonscan(&j, str_of("{\"\\u0061\":\"1\\u00e9\\ud83d\\ude00\\n\\/\"}"), keys), JSONSCAN_OK);
+    cr_assert(str_eq(jsonscan_get(&j, "a")->text, "1é😀\n/"));
+    cr_assert_not(jsonscan_get(&j, "a")->surrogate);
+    jsonscan_free(&j);
+    cr_assert_eq(jsonscan(&j, str_of("{\"a\":\"\\ud83d x\"}"), keys), JSONSCAN_OK);
+    cr_assert(jsonscan_get(&j, "a")->surrogate);
+    jsonscan_free(&j);
 }
 
-Test(jsonread, python_words_and_places)
+Test(jsonscan, python_words_and_places)
 {
     static const struct {
         const char *text;
@@ -68,28 +68,28 @@ Test(jsonread, python_words_and_places)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        struct jsonread j;
-        cr_assert_eq(jsonread(&j, str_of(table[i].text), keys), JSONREAD_BROKEN, "%s", table[i].text);
+        struct jsonscan j;
+        cr_assert_eq(jsonscan(&j, str_of(table[i].text), keys), JSONSCAN_BROKEN, "%s", table[i].text);
         cr_expect_str_eq(j.error, table[i].error, "%s: %s", table[i].text, j.error);
         cr_expect_eq(j.position, table[i].position, "%s: %zu", table[i].text, j.position);
-        jsonread_free(&j);
+        jsonscan_free(&j);
     }
 }
 
-Test(jsonread, deep_nesting_is_refused_without_recursion)
+Test(jsonscan, deep_nesting_is_refused_without_recursion)
 {
     size_t n = 100000;
     char *text = xmalloc(n + 1);
-    struct jsonread j;
+    struct jsonscan j;
 
     memset(text, '[', n);
     text[n] = '\0';
-    cr_assert_eq(jsonread(&j, str_of(text), keys), JSONREAD_UNREADABLE);
-    jsonread_free(&j);
+    cr_assert_eq(jsonscan(&j, str_of(text), keys), JSONSCAN_UNREADABLE);
+    jsonscan_free(&j);
     free(text);
 }
 
-Test(jsonread, echo_prints_as_python_would)
+Test(jsonscan, echo_prints_as_python_would)
 {
     static const struct {
         const char *in, *out;
@@ -107,8 +107,26 @@ Test(jsonread, echo_prints_as_python_would)
 
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct buf out = {.max = 4096};
-        jsonread_echo(&out, str_of(table[i].in));
+        jsonscan_echo(&out, str_of(table[i].in));
         cr_expect_str_eq(out.data, table[i].out, "%s -> %s", table[i].in, out.data);
         buf_free(&out);
+    }
+}
+
+Test(jsonscan, first_element)
+{
+    static const struct {
+        const char *array, *first;
+    } table[] = {
+        {"[]", ""},
+        {"[ ]", ""},
+        {"[1]", "1"},
+        {"[ {\"a\":[1,2]} , 3]", "{\"a\":[1,2]}"},
+        {"[\"],\\\"\" ,2]", "\"],\\\"\""},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct str got = jsonscan_first(str_of(table[i].array));
+        cr_expect(str_eq(got, table[i].first), "%s: %.*s", table[i].array, (int)got.n, got.p);
     }
 }

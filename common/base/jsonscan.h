@@ -1,19 +1,19 @@
 /*
- * jsonread.h - reads a request body as Python's json.loads() does
+ * jsonscan.h - reads a request body as Python's json.loads() does
  *
  * Purpose  the contract's 422s carry Python's words and positions, which no C library reports, and bodies in
  * UTF-16 and UTF-32 are accepted. Checks the whole text; keeps of a top-level object only the members asked
  * for, as spans of the source, so that memory does not grow with what a client invents. Python's laxness is
- * kept: NaN, Infinity, integers of any size, duplicate keys (the last one wins). Owner    jsonread_free()
+ * kept: NaN, Infinity, integers of any size, duplicate keys (the last one wins). Owner    jsonscan_free()
  * releases all; the strings of members live until then, and so must the body, which has a NUL behind its last
- * byte. Threads  any; nothing recurses, so a civetweb thread's small stack is enough. Errors JSONREAD_BROKEN
- * with Python's message and position (code points of the decoded text); JSONREAD_UNREADABLE where Python
- * fails otherwise: no UTF-8 (UTF-16, UTF-32), nested deeper than JSONREAD_DEPTH_MAX, an integer of more than
- * JSONREAD_DIGITS_MAX digits. Source   https://docs.python.org/3/library/json.html, RFC 4627 chapter 3
+ * byte. Threads  any; nothing recurses, so a civetweb thread's small stack is enough. Errors JSONSCAN_BROKEN
+ * with Python's message and position (code points of the decoded text); JSONSCAN_UNREADABLE where Python
+ * fails otherwise: no UTF-8 (UTF-16, UTF-32), nested deeper than JSONSCAN_DEPTH_MAX, an integer of more than
+ * JSONSCAN_DIGITS_MAX digits. Source   https://docs.python.org/3/library/json.html, RFC 4627 chapter 3
  * (encodings)
  */
-#ifndef ATALAYA_GATEWAY_JSONREAD_H
-#define ATALAYA_GATEWAY_JSONREAD_H
+#ifndef ATALAYA_BASE_JSONSCAN_H
+#define ATALAYA_BASE_JSONSCAN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,12 +21,12 @@
 #include "common/base/attr.h"
 #include "common/base/buf.h"
 
-#define JSONREAD_DEPTH_MAX  992  /* Python 3.11 under FastAPI gives up somewhere above 900 */
-#define JSONREAD_DIGITS_MAX 4300 /* sys.int_info.default_max_str_digits */
+#define JSONSCAN_DEPTH_MAX  992  /* Python 3.11 under FastAPI gives up somewhere above 900 */
+#define JSONSCAN_DIGITS_MAX 4300 /* sys.int_info.default_max_str_digits */
 
-#define JSONREAD_MEMBERS_MAX 8
+#define JSONSCAN_MEMBERS_MAX 8
 
-enum jsonread_result { JSONREAD_OK, JSONREAD_BROKEN, JSONREAD_UNREADABLE };
+enum jsonscan_result { JSONSCAN_OK, JSONSCAN_BROKEN, JSONSCAN_UNREADABLE };
 
 enum value_type {
     VALUE_NULL,
@@ -53,26 +53,29 @@ struct member {
     char *decoded; /* owned, for strings with escapes */
 };
 
-struct jsonread {
+struct jsonscan {
     struct value top;
     char *top_decoded;
-    struct member members[JSONREAD_MEMBERS_MAX]; /* of a top-level object: those that were asked for */
+    struct member members[JSONSCAN_MEMBERS_MAX]; /* of a top-level object: those that were asked for */
     size_t n;
-    const char *error; /* JSONREAD_BROKEN: Python's words */
+    const char *error; /* JSONSCAN_BROKEN: Python's words */
     size_t position;
     struct buf text; /* a body in UTF-16 or UTF-32, as UTF-8 */
 };
 
 /* keys: what to keep of a top-level object, ending with NULL; kept, not copied. */
-enum jsonread_result jsonread(struct jsonread *j, struct str body, const char *const *keys) NODISCARD;
-void jsonread_free(struct jsonread *j);
+enum jsonscan_result jsonscan(struct jsonscan *j, struct str body, const char *const *keys) NODISCARD;
+void jsonscan_free(struct jsonscan *j);
 
 /* NULL when the object has no such member. */
-const struct value *jsonread_get(const struct jsonread *j, const char *key);
+const struct value *jsonscan_get(const struct jsonscan *j, const char *key);
+
+/* The first element of an array; an empty source when there is none. `array` is a VALUE_ARRAY's source. */
+struct str jsonscan_first(struct str array);
 
 /* Writes a value as Python would print it again: floats as the shortest text that reads back, integers exact,
  * strings with lone surrogates replaced; NaN and what overflows a double, which are no JSON, as null. `source` must come from
- * jsonread(). */
-void jsonread_echo(struct buf *out, struct str source);
+ * jsonscan(). */
+void jsonscan_echo(struct buf *out, struct str source);
 
 #endif

@@ -1,4 +1,4 @@
-#include "gateway/jsonread.h"
+#include "common/base/jsonscan.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -11,10 +11,10 @@
 #include "common/base/utf8.h"
 
 struct scanner {
-    struct jsonread *j;
+    struct jsonscan *j;
     const char *s;
     size_t n, i;
-    enum jsonread_result result;
+    enum jsonscan_result result;
 };
 
 static bool broken(struct scanner *k, const char *error, size_t at)
@@ -25,13 +25,13 @@ static bool broken(struct scanner *k, const char *error, size_t at)
         position += ((unsigned char)k->s[i] & 0xc0) != 0x80;
     k->j->error = error;
     k->j->position = position;
-    k->result = JSONREAD_BROKEN;
+    k->result = JSONSCAN_BROKEN;
     return false;
 }
 
 static bool unreadable(struct scanner *k)
 {
-    k->result = JSONREAD_UNREADABLE;
+    k->result = JSONSCAN_UNREADABLE;
     return false;
 }
 
@@ -179,7 +179,7 @@ static bool number(struct scanner *k, enum value_type *type)
         }
     }
     k->i = i;
-    if (*type == VALUE_INT && digits > JSONREAD_DIGITS_MAX)
+    if (*type == VALUE_INT && digits > JSONSCAN_DIGITS_MAX)
         return unreadable(k);
     return true;
 }
@@ -257,7 +257,7 @@ static struct value make_value(enum value_type type, struct str source, char **d
         return v;
     v.text = (struct str){source.p + 1, source.n - 2};
     if (memchr(source.p, '\\', source.n)) {
-        struct jsonread unused;
+        struct jsonscan unused;
         struct scanner k = {.j = &unused, .s = source.p, .n = source.n, .i = 1};
         char *text = xmalloc(source.n + 1);
         bool ok = string(&k, text, &v.text.n);
@@ -272,7 +272,7 @@ static struct value make_value(enum value_type type, struct str source, char **d
 }
 
 /* Python's dict: a key that comes again gets the new value. */
-static void add_member(struct jsonread *j, struct str key_source, enum value_type type, struct str source)
+static void add_member(struct jsonscan *j, struct str key_source, enum value_type type, struct str source)
 {
     char *decoded = NULL;
     struct str name = make_value(VALUE_STRING, key_source, &decoded).text;
@@ -287,7 +287,7 @@ static void add_member(struct jsonread *j, struct str key_source, enum value_typ
 
 /* One bit a level: an object (true) or an array. */
 struct nest {
-    unsigned char bits[JSONREAD_DEPTH_MAX / 8 + 1];
+    unsigned char bits[JSONSCAN_DEPTH_MAX / 8 + 1];
     size_t depth;
 };
 
@@ -298,7 +298,7 @@ static bool in_object(const struct nest *nest)
 
 static bool enter(struct scanner *k, struct nest *nest, bool object)
 {
-    if (nest->depth == JSONREAD_DEPTH_MAX)
+    if (nest->depth == JSONSCAN_DEPTH_MAX)
         return unreadable(k);
     unsigned char bit = (unsigned char)(1u << (nest->depth % 8));
     if (object)
@@ -315,7 +315,7 @@ static bool enter(struct scanner *k, struct nest *nest, bool object)
 static bool document(struct scanner *k)
 {
     struct nest nest = {.depth = 0};
-    struct jsonread *j = k->j;
+    struct jsonscan *j = k->j;
     struct str member_key = {NULL, 0};
     size_t member_start = 0;
     enum value_type type = VALUE_NULL;
@@ -453,19 +453,19 @@ static bool to_utf8(struct buf *out, struct str b, const struct encoding *e)
     return !out->failed;
 }
 
-enum jsonread_result jsonread(struct jsonread *j, struct str body, const char *const *keys)
+enum jsonscan_result jsonscan(struct jsonscan *j, struct str body, const char *const *keys)
 {
     struct encoding e = detect(body);
     struct str rest = {body.p + e.bom, body.n - e.bom};
 
-    *j = (struct jsonread){.text = BUF_INIT(4 * REQUEST_BODY_MAX)};
+    *j = (struct jsonscan){.text = BUF_INIT(4 * REQUEST_BODY_MAX)};
     for (; *keys; keys++) {
-        assert(j->n < JSONREAD_MEMBERS_MAX);
+        assert(j->n < JSONSCAN_MEMBERS_MAX);
         j->members[j->n++].key = *keys;
     }
     if (e.unit > 1 ? !to_utf8(&j->text, rest, &e) : !check_utf8(rest))
-        return JSONREAD_UNREADABLE;
-    struct scanner k = {.j = j, .s = rest.p, .n = rest.n, .result = JSONREAD_OK};
+        return JSONSCAN_UNREADABLE;
+    struct scanner k = {.j = j, .s = rest.p, .n = rest.n, .result = JSONSCAN_OK};
     if (e.unit > 1) {
         k.s = j->text.data ? j->text.data : "";
         k.n = j->text.len;
@@ -479,7 +479,7 @@ enum jsonread_result jsonread(struct jsonread *j, struct str body, const char *c
     return k.result;
 }
 
-void jsonread_free(struct jsonread *j)
+void jsonscan_free(struct jsonscan *j)
 {
     for (size_t i = 0; i < j->n; i++)
         free(j->members[i].decoded);
@@ -487,12 +487,33 @@ void jsonread_free(struct jsonread *j)
     buf_free(&j->text);
 }
 
-const struct value *jsonread_get(const struct jsonread *j, const char *name)
+const struct value *jsonscan_get(const struct jsonscan *j, const char *name)
 {
     for (size_t i = 0; i < j->n; i++)
         if (j->members[i].present && strcmp(j->members[i].key, name) == 0)
             return &j->members[i].value;
     return NULL;
+}
+
+struct str jsonscan_first(struct str array)
+{
+    struct scanner k = {.s = array.p, .n = array.n - 1, .i = 1};
+    size_t depth = 0, len, start;
+
+    skip_space(&k);
+    start = k.i;
+    while (k.i < k.n && (depth > 0 || k.s[k.i] != ',')) {
+        char c = k.s[k.i++];
+        if (c == '"')
+            (void)string(&k, NULL, &len); /* it was checked with the whole */
+        else if (c == '{' || c == '[')
+            depth++;
+        else if (c == '}' || c == ']')
+            depth--;
+    }
+    while (k.i > start && strchr(" \t\n\r", k.s[k.i - 1]))
+        k.i--;
+    return (struct str){k.s + start, k.i - start};
 }
 
 static size_t echo_string(struct buf *out, struct str s)
@@ -525,7 +546,7 @@ static size_t echo_word(struct buf *out, struct str s)
     return n;
 }
 
-void jsonread_echo(struct buf *out, struct str source)
+void jsonscan_echo(struct buf *out, struct str source)
 {
     for (size_t i = 0; i < source.n;) {
         struct str rest = {source.p + i, source.n - i};

@@ -1,0 +1,96 @@
+#include "telemetry/account.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/base/attr.h"
+#include "common/base/limits.h"
+#include "common/base/utf8.h"
+
+#define NAME_SIZE (METRIC_LABEL_MAX + 1)
+
+static const char *const reasons[] = {DROPPED_SPOOL_FULL, DROPPED_SPOOL_ERROR, DROPPED_SENDER,
+                                      DROPPED_UNREADABLE, DROPPED_REJECTED,    DROPPED_TOO_LARGE};
+
+void account_begin(struct metrics *m)
+{
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+        account_dropped(m, reasons[i], 0);
+    metrics_set(m, METRIC_BUILD, METRIC_WITH(ATALAYA_VERSION), 1);
+}
+
+void account_dropped(struct metrics *m, const char *reason, double n)
+{
+    metrics_add(m, METRIC_DROPPED, METRIC_WITH(reason), n);
+}
+
+static const char *name(char out[NAME_SIZE], struct str s, const char *empty)
+{
+    size_t n = utf8_clip(s.p, s.n, METRIC_LABEL_MAX);
+
+    if (n == 0)
+        return empty;
+    memcpy(out, s.p, n);
+    out[n] = '\0';
+    return out;
+}
+
+static const char *method_of(struct str s)
+{
+    static const char *const known[] = {"GET",   "HEAD",    "POST",    "PUT",  "DELETE",
+                                        "PATCH", "OPTIONS", "CONNECT", "TRACE"};
+
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (str_eq(s, known[i]))
+            return known[i];
+    return "other";
+}
+
+static double seconds(int64_t us)
+{
+    return us > 0 ? (double)us / 1e6 : 0;
+}
+
+static void count_answer(struct metrics *m, const struct event *e)
+{
+    char endpoint[NAME_SIZE], status[24] = "other";
+    const char *route = name(endpoint, e->endpoint, "other");
+    const char *method = method_of(e->method);
+
+    if (e->status >= 100 && e->status <= 999)
+        snprintf(status, sizeof status, "%" PRIu64, e->status);
+    metrics_add(m, METRIC_REQUESTS, METRIC_WITH(route, method, status), 1);
+    metrics_observe(m, METRIC_REQUEST_LATENCY, METRIC_WITH(route, method), seconds(e->duration_us));
+}
+
+static void count_attempts(struct metrics *m, const struct event *e)
+{
+    const struct event_attempt *a = e->attempts.items;
+    char outcome[NAME_SIZE], model[NAME_SIZE];
+    const struct event_attempt *good = NULL;
+
+    for (size_t i = 0; i < e->attempts.n; i++) {
+        metrics_add(m, METRIC_ATTEMPTS, METRIC_WITH(name(outcome, a[i].outcome, "other")), 1);
+        if (str_eq(a[i].outcome, "ok"))
+            good = &a[i];
+    }
+    if (good)
+        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name(model, e->model, "other")),
+                        seconds(good->duration_us));
+}
+
+static void count_request(struct metrics *m, const struct event *e)
+{
+    if (e->status)
+        count_answer(m, e);
+    count_attempts(m, e);
+    if (e->has_usage)
+        metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens);
+}
+
+void account_event(struct metrics *m, const struct event *e)
+{
+    metrics_add(m, METRIC_EVENTS, METRIC_WITH(e->kind == EVENT_REQUEST ? "request" : "other"), 1);
+    if (e->kind == EVENT_REQUEST)
+        count_request(m, e);
+}

@@ -1,0 +1,30 @@
+/*
+ * account.h - which event counts where
+ *
+ * Purpose  the one place that turns events into numbers.
+ *
+ *            app_requests_total, app_request_latency_seconds   each answered HTTP request
+ *            app_llm_latency_seconds                           the provider call that succeeded, if one did
+ *            app_llm_tokens_used                               each request whose usage is known
+ *            atalaya_upstream_attempts_total                   each provider call
+ * Threads  the loop's.
+ */
+#ifndef ATALAYA_TELEMETRY_ACCOUNT_H
+#define ATALAYA_TELEMETRY_ACCOUNT_H
+
+#include "common/wire/event.h"
+#include "telemetry/metrics.h"
+
+/* Reasons of atalaya_records_dropped_total. */
+#define DROPPED_SPOOL_FULL  "spool_full"  /* SPOOL_MAX_BYTES reached: the oldest went */
+#define DROPPED_SPOOL_ERROR "spool_error" /* the disk refused */
+#define DROPPED_SENDER      "sender"      /* the buffer of a gateway or worker was full */
+#define DROPPED_UNREADABLE  "unreadable"  /* an event that cannot be decoded */
+#define DROPPED_REJECTED    "rejected"    /* Langfuse refuses the trace for good */
+#define DROPPED_TOO_LARGE   "too_large"   /* refused for its size, also after trimming */
+
+void account_begin(struct metrics *m); /* known series start at 0, so that rates see their first step */
+void account_event(struct metrics *m, const struct event *e);
+void account_dropped(struct metrics *m, const char *reason, double n);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * exposition.h - pages that the loop's thread makes and HTTP threads hand out
+ *
+ * Purpose  the one object that both sides touch. An HTTP thread asks and waits; the loop makes both pages between
+ *          two turns and wakes everybody who asked before that, so a page never shows half a turn, and ten
+ *          scrapes at once cost one.
+ * Owner    exposition_close() before the HTTP threads are stopped; exposition_free() after.
+ * Threads  exposition_get() any; the rest the loop's.
+ * Errors   exposition_get(): 0, -ETIMEDOUT (the loop is stuck), -ESHUTDOWN.
+ */
+#ifndef ATALAYA_TELEMETRY_EXPOSITION_H
+#define ATALAYA_TELEMETRY_EXPOSITION_H
+
+#include "common/base/attr.h"
+#include "common/base/buf.h"
+#include "common/proc/loop.h"
+
+enum exposition_page { EXPOSITION_METRICS, EXPOSITION_HEALTH, EXPOSITION_PAGES };
+
+struct exposition;
+
+/* Fills both pages; called on the loop's thread, between turns. */
+typedef void exposition_fill(void *arg, struct buf pages[EXPOSITION_PAGES]);
+
+int exposition_new(struct exposition **out, struct loop *l, exposition_fill *fill, void *arg) NODISCARD;
+void exposition_close(struct exposition *x); /* whoever waits leaves */
+void exposition_free(struct exposition *x);
+
+int exposition_get(struct exposition *x, enum exposition_page which, struct buf *out) NODISCARD;
+
+#endif

@@ -1,0 +1,152 @@
+#include "telemetry/http.h"
+
+#include <arpa/inet.h>
+#include <civetweb.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+
+#define TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define JSON_TYPE "application/json"
+
+struct http {
+    struct mg_context *mg;
+    struct exposition *exposition;
+};
+
+static const struct route {
+    const char *path;
+    enum exposition_page page;
+    const char *type;
+} routes[] = {
+    {"/metrics", EXPOSITION_METRICS, TEXT_TYPE},
+    {"/health", EXPOSITION_HEALTH, JSON_TYPE},
+};
+
+static void answer(struct mg_connection *c, const char *status, const char *type, const char *more, struct str body)
+{
+    bool head = strcmp(mg_get_request_info(c)->request_method, "HEAD") == 0;
+    struct buf out = BUF_INIT(METRIC_PAGE_MAX + 4 * KIB);
+
+    buf_printf(&out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n", status,
+               type, body.n, more);
+    if (!head)
+        buf_append(&out, body.p, body.n);
+    mg_write(c, out.data, out.len);
+    buf_free(&out);
+}
+
+static void answer_detail(struct mg_connection *c, const char *status, const char *more, const char *json)
+{
+    answer(c, status, JSON_TYPE, more, str_of(json));
+}
+
+static void answer_page(struct mg_connection *c, const struct route *r)
+{
+    struct http *h = mg_get_user_data(mg_get_context(c));
+    struct buf page = BUF_INIT(METRIC_PAGE_MAX);
+
+    if (exposition_get(h->exposition, r->page, &page) < 0)
+        answer_detail(c, "503 Service Unavailable", "", "{\"detail\":\"telemetry is busy or stopping\"}");
+    else
+        answer(c, "200 OK", r->type, "", buf_str(&page));
+    buf_free(&page);
+}
+
+static int on_request(struct mg_connection *c)
+{
+    const struct mg_request_info *q = mg_get_request_info(c);
+    bool get = strcmp(q->request_method, "GET") == 0 || strcmp(q->request_method, "HEAD") == 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (strcmp(q->local_uri, routes[i].path) != 0)
+            continue;
+        if (get)
+            answer_page(c, &routes[i]);
+        else
+            answer_detail(c, "405 Method Not Allowed", "Allow: GET, HEAD\r\n",
+                          "{\"detail\":\"Method Not Allowed\"}");
+        return 1;
+    }
+    answer_detail(c, "404 Not Found", "", "{\"detail\":\"Not Found\"}");
+    return 1;
+}
+
+static int on_log(const struct mg_connection *c, const char *text)
+{
+    (void)c;
+    log_debug("civetweb: %s", text);
+    return 1;
+}
+
+/* civetweb says only "cannot bind"; people need to know to what and why. */
+static int check_port(const char *host, int port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int one = 1;
+
+    if (inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+        log_error("TELEMETRY_HOST=%s is not an IPv4 address", host);
+        return -EINVAL;
+    }
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    int rc = bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 ? -errno : 0;
+    close(fd);
+    if (rc < 0)
+        log_error("cannot listen on %s port %d: %s; choose another one with TELEMETRY_PORT", host, port,
+                  strerror(-rc));
+    return rc;
+}
+
+int http_start(struct http **out, const char *host, int port, struct exposition *x)
+{
+    char ports[96];
+    const char *options[] = {"listening_ports",
+                             ports,
+                             "num_threads",
+                             "8",
+                             "request_timeout_ms",
+                             "10000",
+                             "enable_keep_alive",
+                             "no",
+                             "enable_auth_domain_check",
+                             "no",
+                             NULL};
+    struct mg_callbacks callbacks = {.begin_request = on_request, .log_message = on_log};
+    int rc = check_port(host, port);
+
+    if (rc < 0)
+        return rc;
+    snprintf(ports, sizeof ports, "%s:%d", host, port);
+    struct http *h = xcalloc(1, sizeof *h);
+    h->exposition = x;
+    mg_init_library(0);
+    h->mg = mg_start(&callbacks, h, options);
+    if (!h->mg) {
+        log_error("the HTTP server does not start on %s; choose another port with TELEMETRY_PORT", ports);
+        mg_exit_library();
+        free(h);
+        return -EADDRINUSE;
+    }
+    *out = h;
+    return 0;
+}
+
+void http_stop(struct http *h)
+{
+    if (!h)
+        return;
+    mg_stop(h->mg);
+    mg_exit_library();
+    free(h);
+}

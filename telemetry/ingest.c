@@ -1,0 +1,410 @@
+    if ((turn_is_full(in) || in->n_asked) && !in->busy_turns) {
+        turn(in);
+        return !in->busy_turns;
+    }#include "telemetry/ingest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "common/base/clock.h"
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/wire/event.h"
+#include "telemetry/account.h"
+#include "telemetry/senders.h"
+
+#define WARN_EVERY_MS  60000
+#define BUSY_WAIT_MS   100
+#define BUSY_TURNS_MAX 10 /* each has waited for SQLite's busy timeout already */
+#define SETTLE_TURNS   16
+
+/* A message whose events wait for the commit: their texts live in it. */
+struct held {
+    struct zmsg msg;
+    struct pack_reader *reader;
+};
+
+struct asked {
+    struct zroute route;
+    uint64_t id;
+};
+
+struct ingest {
+    struct ingest_conf conf;
+    struct loop *loop;
+    struct zsock *sock;
+    struct loop_io io;
+    struct loop_hook hook;
+    struct loop_timer timer;
+    struct spool *spool;
+    struct metrics *metrics;
+    struct senders *senders;
+    struct buf scratch;
+    int64_t warned_at;
+    int busy_turns;
+
+    /* this turn */
+    struct held held[TURN_MESSAGES_MAX];
+    size_t n_held;
+    struct asked asked[TURN_MESSAGES_MAX];
+    size_t n_asked;
+    struct event *events; /* those with a record */
+    size_t n_events, cap_events;
+    size_t taken; /* events, with or without a record */
+    size_t bytes;
+};
+
+static void warn(struct ingest *in, const char *text)
+{
+    int64_t now = clock_ms();
+
+    if (in->warned_at && now - in->warned_at < WARN_EVERY_MS)
+        return;
+    in->warned_at = now;
+    log_warning("%s", text);
+}
+
+static void keep(struct ingest *in, const struct event *e)
+{
+    if (in->n_events == in->cap_events) {
+        in->cap_events = in->cap_events ? 2 * in->cap_events : 64;
+        in->events = xrealloc(in->events, in->cap_events * sizeof *in->events);
+    }
+    in->events[in->n_events++] = *e;
+}
+
+static void take(struct ingest *in, const struct event *e)
+{
+    in->taken++;
+    account_event(in->metrics, e);
+    if (e->kind == EVENT_REQUEST && record_wanted(e))
+        keep(in, e);
+}
+
+/* The events behind a batch's head. One that cannot be read is passed over, or it would come again for ever. */
+static void take_batch(struct ingest *in, struct pack_reader *r, struct sender *s, const struct event *head)
+{
+    uint64_t seq = head->seq;
+    struct event e;
+    int got;
+
+    bool unknown = s->last == 0;
+    uint64_t lost = sender_base(s, head->base);
+    /* After the loss of our own file nobody can say whether these had been taken. */
+    if (lost && !(unknown && spool_replaced(in->spool)))
+        account_dropped(in->metrics, DROPPED_SENDER, (double)lost);
+    for (; (got = pack_next(r, &event_fields, &e)) > 0; seq++) {
+        enum sender_verdict v = sender_offer(s, seq);
+        if (v == SENDER_TAKE)
+            take(in, &e);
+        else if (v == SENDER_DUPLICATE)
+            metrics_add(in->metrics, METRIC_DUPLICATES, METRIC_PLAIN, 1);
+        else
+            return;
+    }
+    if (got < 0 && sender_offer(s, seq) == SENDER_TAKE) {
+        account_dropped(in->metrics, DROPPED_UNREADABLE, 1);
+        warn(in, "an event cannot be read and is dropped; do all processes have the same version?");
+    }
+}
+
+static void note_scrape(struct ingest *in, const struct zroute *route, uint64_t id)
+{
+    if (in->n_asked < TURN_MESSAGES_MAX)
+        in->asked[in->n_asked++] = (struct asked){*route, id};
+}
+
+static void apply(struct ingest *in, const struct zmsg *m, struct pack_reader *r)
+{
+    struct event head;
+
+    if (pack_next(r, &event_fields, &head) <= 0 || head.epoch == 0) {
+        warn(in, "a message on the events wire cannot be read and is ignored");
+        return;
+    }
+    if (head.kind != EVENT_BATCH && head.kind != EVENT_GAUGES && head.kind != EVENT_SCRAPE)
+        return; /* of a newer version */
+    struct sender *s = senders_get(in->senders, head.epoch, clock_ms());
+    s->route = m->route;
+    s->owed = true;
+    if (head.kind == EVENT_BATCH) {
+        take_batch(in, r, s, &head);
+        return;
+    }
+    s->in_progress = head.in_progress;
+    if (head.kind == EVENT_SCRAPE)
+        note_scrape(in, &m->route, head.id);
+}
+
+static void receive(struct ingest *in, struct zmsg *m)
+{
+    struct held *h = &in->held[in->n_held];
+
+    *h = (struct held){.msg = *m};
+    if (pack_open(&h->reader, m->body.p, m->body.n) < 0) {
+        warn(in, "a message on the events wire cannot be read and is ignored");
+        zmsg_free(m);
+        return;
+    }
+    in->n_held++;
+    in->bytes += m->body.n;
+    apply(in, m, h->reader);
+}
+
+static bool turn_is_full(const struct ingest *in)
+{
+    return in->n_held == TURN_MESSAGES_MAX || in->taken >= TURN_EVENTS_MAX || in->bytes >= TURN_BYTES_MAX;
+}
+
+static int put_records(struct ingest *in)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < in->n_events && rc == 0; i++) {
+        struct record r;
+        record_of_event(&r, &in->events[i], &in->scratch);
+        rc = spool_put(in->spool, &r);
+    }
+    return rc;
+}
+
+static int put_senders(struct ingest *in)
+{
+    int rc = 0;
+
+    for (struct sender *s = NULL; rc == 0 && (s = senders_next(in->senders, s)) != NULL;)
+        if (s->moved)
+            rc = spool_put_sender(in->spool, s->epoch, s->last, wall_us());
+    return rc;
+}
+
+static int store(struct ingest *in)
+{
+    int64_t dropped = 0;
+    int rc = spool_begin(in->spool);
+
+    if (rc == 0)
+        rc = put_records(in);
+    if (rc == 0)
+        rc = spool_trim(in->spool, &dropped);
+    if (dropped)
+        account_dropped(in->metrics, DROPPED_SPOOL_FULL, (double)dropped);
+    if (rc == 0)
+        rc = put_senders(in);
+    if (rc == 0)
+        rc = metrics_save(in->metrics, in->spool);
+    if (rc == 0)
+        rc = spool_commit(in->spool);
+    if (rc < 0) {
+        spool_rollback(in->spool);
+        if (dropped)
+            account_dropped(in->metrics, DROPPED_SPOOL_FULL, -(double)dropped);
+        return rc;
+    }
+    metrics_saved(in->metrics);
+    for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;)
+        s->moved = false;
+    return 0;
+}
+
+static int repair(struct ingest *in, int error)
+{
+    uint64_t replaced = spool_replaced(in->spool);
+    int64_t dropped = 0;
+    int rc = spool_repair(in->spool, error, &dropped);
+
+    if (dropped)
+        account_dropped(in->metrics, DROPPED_SPOOL_ERROR, (double)dropped);
+    if (spool_replaced(in->spool) == replaced)
+        return rc;
+    metrics_add(in->metrics, METRIC_SPOOL_REPLACED, METRIC_PLAIN, 1);
+    metrics_unsaved(in->metrics);
+    for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;)
+        s->moved = s->last > 0;
+    return rc;
+}
+
+static bool anything_to_store(struct ingest *in)
+{
+    if (in->n_events || metrics_dirty(in->metrics))
+        return true;
+    for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;)
+        if (s->moved)
+            return true;
+    return false;
+}
+
+/* false: somebody's tool holds the file, try again soon. */
+static bool commit(struct ingest *in)
+{
+    if (!anything_to_store(in))
+        return true;
+    int rc = store(in);
+    if (rc < 0 && repair(in, rc) == 0)
+        rc = store(in);
+    if (rc == -EBUSY && in->busy_turns++ < BUSY_TURNS_MAX)
+        return false;
+    in->busy_turns = 0;
+    if (rc < 0)
+        account_dropped(in->metrics, DROPPED_SPOOL_ERROR, (double)in->n_events);
+    else if (in->n_events)
+        in->conf.stored(in->conf.arg);
+    return true;
+}
+
+/* A peer that has gone meanwhile gets nothing: it will ask again. */
+static void reply(struct ingest *in, const struct zroute *to, const struct event *e)
+{
+    struct buf body = BUF_INIT(WIRE_MESSAGE_MAX);
+
+    pack_begin(&body);
+    pack_put(&body, &event_fields, e);
+    int rc = body.failed ? -EMSGSIZE : zsock_send(in->sock, to, buf_str(&body));
+    if (rc < 0)
+        log_debug("an answer on the events wire is lost: %s", strerror(-rc));
+    buf_free(&body);
+}
+
+static void acknowledge(struct ingest *in)
+{
+    for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;) {
+        struct event ack = {.kind = EVENT_ACK,
+                            .epoch = s->epoch,
+                            .seq = s->last,
+                            .langfuse_enabled = in->conf.langfuse_enabled};
+        if (s->owed)
+            reply(in, &s->route, &ack);
+        s->owed = false;
+    }
+}
+
+static void answer_scrapes(struct ingest *in)
+{
+    struct buf text = BUF_INIT(METRIC_PAGE_MAX);
+
+    if (in->n_asked)
+        in->conf.page(in->conf.arg, &text);
+    for (size_t i = 0; i < in->n_asked; i++) {
+        struct event e = {.kind = EVENT_EXPOSITION, .id = in->asked[i].id, .text = buf_str(&text)};
+        reply(in, &in->asked[i].route, &e);
+    }
+    in->n_asked = 0;
+    buf_free(&text);
+}
+
+static void release(struct ingest *in)
+{
+    for (size_t i = 0; i < in->n_held; i++) {
+        pack_close(in->held[i].reader);
+        zmsg_free(&in->held[i].msg);
+    }
+    in->n_held = in->n_events = in->taken = in->bytes = 0;
+}
+
+static void turn(void *arg)
+{
+    struct ingest *in = arg;
+
+    if (!commit(in)) {
+        loop_timer_set(in->loop, &in->timer, clock_ms() + BUSY_WAIT_MS);
+        return;
+    }
+    loop_timer_clear(in->loop, &in->timer);
+    acknowledge(in);
+    release(in);
+    answer_scrapes(in);
+}
+
+static bool read_socket(void *arg)
+{
+    struct ingest *in = arg;
+    struct zmsg m;
+
+    while (!turn_is_full(in) && zsock_recv(in->sock, &m) == 0)
+        receive(in, &m);
+    if (turn_is_full(in) || in->n_asked) {
+        turn(in);
+        return true;
+    }
+    if (in->n_held && !in->timer.place)
+        loop_timer_set(in->loop, &in->timer, clock_ms() + TURN_WAIT_MS);
+    return false;
+}
+
+void ingest_settle(struct ingest *in)
+{
+    for (int i = 0; i < SETTLE_TURNS && read_socket(in); i++)
+        ;
+    if (in->n_held && !in->busy_turns)
+        turn(in);
+}
+
+static void readable(void *arg, uint32_t events)
+{
+    (void)arg; /* the hook reads */
+    (void)events;
+}
+
+uint64_t ingest_in_progress(const struct ingest *in)
+{
+    return senders_in_progress(in->senders, clock_ms());
+}
+
+static void restore(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us)
+{
+    struct ingest *in = arg;
+
+    (void)seen_us;
+    senders_restore(in->senders, epoch, seq);
+}
+
+int ingest_new(struct ingest **out, struct loop *l, struct zwire *w, const struct ingest_conf *c,
+               struct spool *s, struct metrics *m)
+{
+    struct zsock *sock;
+    int rc = zsock_router(w, c->endpoint, &sock);
+
+    if (rc < 0) {
+        log_error("cannot bind %s: %s; choose another one with ATALAYA_EVENTS_ENDPOINT", c->endpoint,
+                  strerror(-rc));
+        return rc;
+    }
+    struct ingest *in = xcalloc(1, sizeof *in);
+    in->conf = *c;
+    in->loop = l;
+    in->sock = sock;
+    in->spool = s;
+    in->metrics = m;
+    in->senders = senders_new();
+    in->scratch = BUF_INIT(RECORD_BYTES_MAX);
+    in->io = (struct loop_io){.fd = zsock_fd(sock), .fn = readable, .arg = in};
+    in->hook = (struct loop_hook){.fn = read_socket, .arg = in};
+    in->timer = (struct loop_timer){.fn = turn, .arg = in};
+    rc = spool_each_sender(s, restore, in);
+    if (rc == 0)
+        rc = loop_io_set(l, &in->io, EPOLLIN);
+    if (rc < 0) {
+        ingest_free(in);
+        return rc;
+    }
+    loop_hook_add(l, &in->hook);
+    *out = in;
+    return 0;
+}
+
+void ingest_free(struct ingest *in)
+{
+    if (!in)
+        return;
+    loop_io_clear(in->loop, &in->io);
+    loop_timer_clear(in->loop, &in->timer);
+    release(in);
+    senders_free(in->senders);
+    buf_free(&in->scratch);
+    free(in->events);
+    zsock_close(in->sock);
+    free(in);
+}

@@ -1,0 +1,199 @@
+#include "telemetry/metric_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/attr.h"
+
+/* Up to 10 the contract's; above, what language models need. */
+static const double seconds[] = {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1,
+                                 2.5,   5,    7.5,   10,   20,    30,  60,   120, 300};
+static const double tokens[] = {0, 50, 100, 200, 400, 800, 1600, 3200, 6400};
+
+#define BUCKETS(a) .buckets = (a), .n_buckets = ARRAY_LEN(a)
+
+const struct metric_row metric_table[METRICS] = {
+    [METRIC_REQUESTS] = {"app_requests_total",
+                         METRIC_COUNTER,
+                         "Total HTTP requests",
+                         {"endpoint", "method", "status"},
+                         .created = true,
+                         .kept = true},
+    [METRIC_REQUEST_LATENCY] = {"app_request_latency_seconds",
+                                METRIC_HISTOGRAM,
+                                "Latency of HTTP requests in seconds",
+                                {"endpoint", "method"},
+                                BUCKETS(seconds),
+                                .created = true,
+                                .kept = true},
+    [METRIC_LLM_LATENCY] = {"app_llm_latency_seconds",
+                            METRIC_HISTOGRAM,
+                            "Latency of LLM calls in seconds",
+                            {"model"},
+                            BUCKETS(seconds),
+                            .created = true,
+                            .kept = true},
+    [METRIC_IN_PROGRESS] = {"app_requests_in_progress", METRIC_GAUGE, "In-progress HTTP requests", {NULL}},
+    [METRIC_LLM_TOKENS] = {"app_llm_tokens_used",
+                           METRIC_HISTOGRAM,
+                           "Tokens used per request",
+                           {NULL},
+                           BUCKETS(tokens),
+                           .created = true,
+                           .kept = true},
+    [METRIC_BUILD] = {"atalaya_build_info", METRIC_GAUGE, "Always 1; the version is in the label",
+                      {"version"}},
+    [METRIC_ATTEMPTS] = {"atalaya_upstream_attempts_total",
+                         METRIC_COUNTER,
+                         "Calls to the provider by outcome, repeated ones included",
+                         {"outcome"},
+                         .kept = true},
+    [METRIC_EVENTS] = {"atalaya_events_total",
+                       METRIC_COUNTER,
+                       "Events taken from gateways, workers and supervisors",
+                       {"kind"},
+                       .kept = true},
+    [METRIC_DUPLICATES] = {"atalaya_events_duplicate_total",
+                           METRIC_COUNTER,
+                           "Events that were sent again although they had been taken, and ignored",
+                           {NULL},
+                           .kept = true},
+    [METRIC_DROPPED] = {"atalaya_records_dropped_total",
+                        METRIC_COUNTER,
+                        "Records that will not reach Langfuse, by reason",
+                        {"reason"},
+                        .kept = true},
+    [METRIC_SPOOL_RECORDS] = {"atalaya_spool_records", METRIC_GAUGE, "Records on disk", {NULL}},
+    [METRIC_SPOOL_BYTES] = {"atalaya_spool_bytes", METRIC_GAUGE,
+                            "Bytes of the records on disk, as SPOOL_MAX_BYTES counts them", {NULL}},
+    [METRIC_SPOOL_AGE] = {"atalaya_spool_oldest_age_seconds", METRIC_GAUGE,
+                          "Age of the oldest record on disk; 0 when there is none", {NULL}},
+    [METRIC_SPOOL_REPLACED] = {"atalaya_spool_replaced_total",
+                               METRIC_COUNTER,
+                               "Spool files that could not be read and were moved aside",
+                               {NULL},
+                               .kept = true},
+    [METRIC_UPLOADS] = {"atalaya_uploads_total",
+                        METRIC_COUNTER,
+                        "Requests to Langfuse by result",
+                        {"result", "target"},
+                        .kept = true},
+    [METRIC_UPLOADED] = {"atalaya_uploaded_records_total",
+                         METRIC_COUNTER,
+                         "Records that Langfuse has taken",
+                         {NULL},
+                         .kept = true},
+    [METRIC_SCORES_REJECTED] = {"atalaya_scores_rejected_total",
+                                METRIC_COUNTER,
+                                "Scores that Langfuse has refused for good",
+                                {NULL},
+                                .kept = true},
+    [METRIC_PROCESS_UP] = {"atalaya_process_up", METRIC_GAUGE,
+                           "1 when the supervisor says that the process is ready", {"index", "process"}},
+    [METRIC_PROCESS_RESTARTS] = {"atalaya_process_restarts_total",
+                                 METRIC_COUNTER,
+                                 "Restarts of the process since its supervisor started",
+                                 {"index", "process"}},
+};
+
+size_t metric_labels(enum metric id)
+{
+    size_t n = 0;
+
+    while (n < METRIC_LABELS && metric_table[id].labels[n])
+        n++;
+    return n;
+}
+
+/* The shortest digits that read back as v; returns the decimal exponent of the first. */
+static int shortest(char digits[20], double v)
+{
+    char text[32];
+    int n = 0;
+
+    for (int precision = 14; precision <= 16; precision++) {
+        snprintf(text, sizeof text, "%.*e", precision, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    for (const char *c = text; *c != 'e'; c++)
+        if (*c != '.')
+            digits[n++] = *c;
+    while (n > 1 && digits[n - 1] == '0')
+        n--;
+    digits[n] = '\0';
+    return atoi(strchr(text, 'e') + 1);
+}
+
+/* From a million up the client writes exponents, below a ten-thousandth Python itself does. */
+void metric_number(char out[METRIC_NUMBER_SIZE], double v)
+{
+    char digits[20];
+
+    if (isnan(v) || isinf(v)) {
+        snprintf(out, METRIC_NUMBER_SIZE, "%s", isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
+        return;
+    }
+    if (v == trunc(v) && fabs(v) < 1e6) {
+        snprintf(out, METRIC_NUMBER_SIZE, "%d.0", (int)v);
+        return;
+    }
+    const char *sign = v < 0 ? "-" : "";
+    int exponent = shortest(digits, fabs(v));
+    int n = (int)strlen(digits);
+    const char *dot = n > 1 ? "." : "";
+    if (exponent < -4 || exponent >= 6)
+        snprintf(out, METRIC_NUMBER_SIZE, "%s%c%s%se%c%02d", sign, digits[0], dot, digits + 1,
+                 exponent < 0 ? '-' : '+', abs(exponent));
+    else if (exponent < 0)
+        snprintf(out, METRIC_NUMBER_SIZE, "%s0.%.*s%s", sign, -exponent - 1, "000", digits);
+    else if (n <= exponent + 1)
+        snprintf(out, METRIC_NUMBER_SIZE, "%s%s%.*s.0", sign, digits, exponent + 1 - n, "00000");
+    else
+        snprintf(out, METRIC_NUMBER_SIZE, "%s%.*s.%s", sign, exponent + 1, digits, digits + exponent + 1);
+}
+
+static void document_row(struct buf *out, const struct metric_row *r)
+{
+    static const char *const types[] = {"counter", "gauge", "histogram"};
+
+    buf_printf(out, "| `%s` | %s | ", r->name, types[r->type]);
+    for (size_t i = 0; i < METRIC_LABELS && r->labels[i]; i++)
+        buf_printf(out, "%s`%s`", i ? ", " : "", r->labels[i]);
+    buf_printf(out, " | %s", r->help);
+    if (r->n_buckets)
+        buf_puts(out, ". Buckets:");
+    for (size_t i = 0; i < r->n_buckets; i++)
+        buf_printf(out, " %g", r->buckets[i]);
+    buf_printf(out, " | %s |\n", r->kept ? "yes" : "");
+}
+
+static const char document_head[] =
+    "# Metrics\n"
+    "\n"
+    "Printed by `atalaya-telemetry --metrics-doc`; a test compares. Telemetry shows all of them on "
+    "`TELEMETRY_PORT`, the gateway the same page on `PORT`, as `text/plain; version=0.0.4`.\n"
+    "\n"
+    "A metric that is *kept* lives in the spool: it is written in the transaction that stores the records it "
+    "counts, and goes on after a restart of any process. Its `_created` series (the first five metrics) says since "
+    "when. Labels are bounded: paths without a route, unknown methods and values beyond the caps of "
+    "`common/base/limits.h` count as `other`.\n";
+
+static const char table_head[] = "\n"
+                                 "| metric | type | labels | meaning | kept |\n"
+                                 "| --- | --- | --- | --- | --- |\n";
+
+void metric_document(struct buf *out)
+{
+    buf_puts(out, document_head);
+    buf_puts(out, "\n## For dashboards\n");
+    buf_puts(out, table_head);
+    for (size_t i = 0; i < METRICS; i++) {
+        if (i == METRIC_CONTRACT_END) {
+            buf_puts(out, "\n## For operators\n");
+            buf_puts(out, table_head);
+        }
+        document_row(out, &metric_table[i]);
+    }
+}

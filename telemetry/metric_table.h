@@ -1,0 +1,69 @@
+/*
+ * metric_table.h - every metric of the product, one row each
+ *
+ * Purpose  a row names, types, explains and documents its metric; metrics.c counts by it, docs/metrics.md is
+ *          printed from it.
+ * Promise  the rows before METRIC_CONTRACT_END are a contract with dashboards that exist: names, labels, order and
+ *          buckets stay; buckets may be added above.
+ * Threads  constant.
+ */
+#ifndef ATALAYA_TELEMETRY_METRIC_TABLE_H
+#define ATALAYA_TELEMETRY_METRIC_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/base/buf.h"
+
+enum metric {
+    METRIC_REQUESTS,
+    METRIC_REQUEST_LATENCY,
+    METRIC_LLM_LATENCY,
+    METRIC_IN_PROGRESS,
+    METRIC_LLM_TOKENS,
+    METRIC_CONTRACT_END,
+
+    METRIC_BUILD = METRIC_CONTRACT_END,
+    METRIC_ATTEMPTS,
+    METRIC_EVENTS,
+    METRIC_DUPLICATES,
+    METRIC_DROPPED,
+    METRIC_SPOOL_RECORDS,
+    METRIC_SPOOL_BYTES,
+    METRIC_SPOOL_AGE,
+    METRIC_SPOOL_REPLACED,
+    METRIC_UPLOADS,
+    METRIC_UPLOADED,
+    METRIC_SCORES_REJECTED,
+    METRIC_PROCESS_UP,
+    METRIC_PROCESS_RESTARTS,
+    METRICS
+};
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+#define METRIC_LABELS 3
+
+struct metric_row {
+    const char *name;
+    enum metric_type type;
+    const char *help;
+    const char *labels[METRIC_LABELS]; /* in alphabetical order; NULL = no more */
+    const double *buckets;             /* upper bounds, without +Inf */
+    size_t n_buckets;
+    bool created; /* NAME_created beside it, as the Python client prints it */
+    bool kept;    /* survives a restart, in the spool */
+};
+
+extern const struct metric_row metric_table[METRICS];
+
+size_t metric_labels(enum metric id); /* how many labels it has */
+
+#define METRIC_NUMBER_SIZE 40
+
+/* As Python's Prometheus client prints it: 3.0, 0.005, 1.7954777485248852e+09, +Inf. */
+void metric_number(char out[METRIC_NUMBER_SIZE], double v);
+
+void metric_document(struct buf *out); /* docs/metrics.md */
+
+#endif

@@ -1,0 +1,439 @@
+#include "telemetry/metrics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/clock.h"
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+#include "common/base/utf8.h"
+#include "telemetry/text.h"
+
+#define OTHER         "other"
+#define SEPARATOR     '\x1f' /* between label values; no value keeps one */
+#define BUCKETS_BYTES 2048   /* of a histogram's text in the spool */
+
+struct series {
+    struct series *next; /* in order of creation */
+    enum metric id;
+    uint32_t hash;
+    char *values[METRIC_LABELS];
+    double created; /* seconds since 1970 */
+    double value;   /* sum of a histogram */
+    uint64_t *buckets; /* not cumulated; one more than the row has, for +Inf */
+    bool dirty;
+};
+
+struct family {
+    struct series *first, *last;
+    size_t n;
+};
+
+struct metrics {
+    struct family families[METRICS];
+    bool dirty;
+};
+
+struct metrics *metrics_new(void)
+{
+    struct metrics *m = xcalloc(1, sizeof *m);
+
+    for (enum metric id = 0; id < METRICS; id++)
+        if (metric_labels(id) == 0)
+            metrics_add(m, id, METRIC_PLAIN, 0);
+    return m;
+}
+
+void metrics_clear(struct metrics *m, enum metric id)
+{
+    struct series *s = m->families[id].first;
+
+    while (s) {
+        struct series *next = s->next;
+        for (size_t i = 0; i < METRIC_LABELS; i++)
+            free(s->values[i]);
+        free(s->buckets);
+        free(s);
+        s = next;
+    }
+    m->families[id] = (struct family){0};
+}
+
+void metrics_free(struct metrics *m)
+{
+    if (!m)
+        return;
+    for (enum metric id = 0; id < METRICS; id++)
+        metrics_clear(m, id);
+    free(m);
+}
+
+static uint32_t hash_of(const char *const values[METRIC_LABELS], size_t n)
+{
+    uint32_t h = 2166136261u;
+
+    for (size_t i = 0; i < n; i++) {
+        for (const char *c = values[i]; *c; c++)
+            h = (h ^ (unsigned char)*c) * 16777619u;
+        h = (h ^ SEPARATOR) * 16777619u;
+    }
+    return h;
+}
+
+static struct series *find(const struct family *f, const char *const values[METRIC_LABELS], size_t n)
+{
+    uint32_t hash = hash_of(values, n);
+
+    for (struct series *s = f->first; s; s = s->next) {
+        size_t i = 0;
+
+        if (s->hash != hash)
+            continue;
+        while (i < n && strcmp(s->values[i], values[i]) == 0)
+            i++;
+        if (i == n)
+            return s;
+    }
+    return NULL;
+}
+
+static struct series *create(struct metrics *m, enum metric id, const char *const values[METRIC_LABELS])
+{
+    const struct metric_row *row = &metric_table[id];
+    struct family *f = &m->families[id];
+    struct series *s = xcalloc(1, sizeof *s);
+
+    s->id = id;
+    s->hash = hash_of(values, metric_labels(id));
+    for (size_t i = 0; i < metric_labels(id); i++)
+        s->values[i] = xstrdup(values[i]);
+    s->created = (double)wall_us() / 1e6;
+    if (row->type == METRIC_HISTOGRAM)
+        s->buckets = xcalloc(row->n_buckets + 1, sizeof *s->buckets);
+    *(f->last ? &f->last->next : &f->first) = s;
+    f->last = s;
+    f->n++;
+    return s;
+}
+
+static size_t most_series(enum metric id)
+{
+    return id == METRIC_LLM_LATENCY ? METRIC_MODELS_MAX : METRIC_SERIES_MAX;
+}
+
+static bool printable(const char *value)
+{
+    return text_is_clean(str_of(value)) && !strchr(value, SEPARATOR);
+}
+
+static struct series *get(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS])
+{
+    const char *values[METRIC_LABELS] = {NULL};
+    char cut[METRIC_LABELS][METRIC_LABEL_MAX + 1];
+    size_t n = metric_labels(id);
+
+    for (size_t i = 0; i < n; i++) {
+        const char *v = labels[i] ? labels[i] : "";
+        size_t len = utf8_clip(v, strlen(v), METRIC_LABEL_MAX);
+        memcpy(cut[i], v, len);
+        cut[i][len] = '\0';
+        values[i] = printable(cut[i]) ? cut[i] : OTHER;
+    }
+    struct series *s = find(&m->families[id], values, n);
+    if (s)
+        return s;
+    if (m->families[id].n >= most_series(id)) {
+        for (size_t i = 0; i < n; i++)
+            values[i] = OTHER;
+        s = find(&m->families[id], values, n);
+    }
+    return s ? s : create(m, id, values);
+}
+
+static void touch(struct metrics *m, struct series *s)
+{
+    if (!metric_table[s->id].kept)
+        return;
+    s->dirty = true;
+    m->dirty = true;
+}
+
+void metrics_add(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double by)
+{
+    struct series *s = get(m, id, labels);
+
+    s->value += by;
+    touch(m, s);
+}
+
+void metrics_set(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value)
+{
+    get(m, id, labels)->value = value;
+}
+
+static size_t bucket_of(const struct metric_row *row, double value)
+{
+    size_t i = 0;
+
+    while (i < row->n_buckets && value > row->buckets[i])
+        i++;
+    return i;
+}
+
+void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value)
+{
+    struct series *s = get(m, id, labels);
+
+    s->value += value;
+    s->buckets[bucket_of(&metric_table[id], value)]++;
+    touch(m, s);
+}
+
+bool metrics_dirty(const struct metrics *m)
+{
+    return m->dirty;
+}
+
+static void bound_text(char out[METRIC_NUMBER_SIZE], const struct metric_row *row, size_t i)
+{
+    metric_number(out, i < row->n_buckets ? row->buckets[i] : INFINITY);
+}
+
+static struct str buckets_text(const struct series *s, struct buf *b)
+{
+    const struct metric_row *row = &metric_table[s->id];
+
+    for (size_t i = 0; s->buckets && i <= row->n_buckets; i++) {
+        char bound[METRIC_NUMBER_SIZE];
+        if (s->buckets[i] == 0)
+            continue;
+        bound_text(bound, row, i);
+        buf_printf(b, "%s%s:%llu", b->len ? " " : "", bound, (unsigned long long)s->buckets[i]);
+    }
+    return buf_str(b);
+}
+
+static int save_series(const struct series *s, struct spool *spool)
+{
+    struct buf labels = BUF_INIT(METRIC_LABELS * (METRIC_LABEL_MAX + 1));
+    struct buf buckets = BUF_INIT(BUCKETS_BYTES);
+
+    for (size_t i = 0; i < metric_labels(s->id); i++) {
+        if (i)
+            buf_putc(&labels, SEPARATOR);
+        buf_puts(&labels, s->values[i]);
+    }
+    struct spool_series v = {
+        .metric = str_of(metric_table[s->id].name),
+        .labels = buf_str(&labels),
+        .created = s->created,
+        .value = s->value,
+        .buckets = buckets_text(s, &buckets),
+    };
+    int rc = spool_put_series(spool, &v);
+    buf_free(&labels);
+    buf_free(&buckets);
+    return rc;
+}
+
+int metrics_save(struct metrics *m, struct spool *spool)
+{
+    int rc = 0;
+
+    for (enum metric id = 0; m->dirty && id < METRICS; id++)
+        for (const struct series *s = m->families[id].first; s && rc == 0; s = s->next)
+            if (s->dirty)
+                rc = save_series(s, spool);
+    return rc;
+}
+
+static void set_dirty(struct metrics *m, bool dirty)
+{
+    for (enum metric id = 0; id < METRICS; id++)
+        for (struct series *s = m->families[id].first; s; s = s->next)
+            s->dirty = dirty && metric_table[id].kept;
+    m->dirty = dirty;
+}
+
+void metrics_saved(struct metrics *m)
+{
+    if (m->dirty)
+        set_dirty(m, false);
+}
+
+void metrics_unsaved(struct metrics *m)
+{
+    set_dirty(m, true);
+}
+
+/* A bound that the row no longer has counts in the next one above. */
+static void load_buckets(struct series *s, const char *text)
+{
+    while (*text) {
+        char *end;
+        double bound = strtod(text, &end);
+        if (end == text || *end != ':')
+            return;
+        uint64_t count = strtoull(end + 1, &end, 10);
+        s->buckets[bucket_of(&metric_table[s->id], bound)] += count;
+        text = *end == ' ' ? end + 1 : end;
+    }
+}
+
+static bool split_labels(struct str text, enum metric id, const char *values[METRIC_LABELS], char *copy)
+{
+    size_t n = metric_labels(id);
+    size_t found = 1;
+
+    memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    values[0] = copy;
+    for (char *c = copy; *c; c++)
+        if (*c == SEPARATOR) {
+            *c = '\0';
+            if (found < METRIC_LABELS)
+                values[found] = c + 1;
+            found++;
+        }
+    return n == 0 ? text.n == 0 : found == n;
+}
+
+/* What an older or newer version kept under a name or with labels that we do not have is left alone. */
+static void load_series(void *arg, const struct spool_series *v)
+{
+    struct metrics *m = arg;
+    const char *values[METRIC_LABELS] = {NULL};
+    char copy[METRIC_LABELS * (METRIC_LABEL_MAX + 1)];
+    enum metric id = 0;
+
+    while (id < METRICS && !(metric_table[id].kept && str_eq(v->metric, metric_table[id].name)))
+        id++;
+    if (id == METRICS || v->labels.n >= sizeof copy || !split_labels(v->labels, id, values, copy))
+        return;
+    struct series *s = get(m, id, values);
+    s->created = v->created;
+    s->value += v->value; /* several may have become "other" */
+    if (s->buckets)
+        load_buckets(s, v->buckets.p);
+}
+
+int metrics_load(struct metrics *m, struct spool *s)
+{
+    return spool_each_series(s, load_series, m);
+}
+
+static void print_value(struct buf *out, double v)
+{
+    char text[METRIC_NUMBER_SIZE];
+
+    metric_number(text, v);
+    buf_putc(out, ' ');
+    buf_puts(out, text);
+    buf_putc(out, '\n');
+}
+
+static void print_label(struct buf *out, bool first, const char *name, const char *value)
+{
+    buf_puts(out, first ? "{" : ",");
+    buf_puts(out, name);
+    buf_puts(out, "=\"");
+    for (; *value; value++) {
+        if (*value == '\\' || *value == '"')
+            buf_putc(out, '\\');
+        if (*value == '\n')
+            buf_puts(out, "\\n");
+        else
+            buf_putc(out, *value);
+    }
+    buf_putc(out, '"');
+}
+
+/* le stands in its alphabetical place among the others. */
+static void print_labels(struct buf *out, const struct series *s, const char *le)
+{
+    const struct metric_row *row = &metric_table[s->id];
+    size_t n = metric_labels(s->id);
+    bool first = true;
+
+    for (size_t i = 0; i < n; i++) {
+        if (le && strcmp("le", row->labels[i]) < 0) {
+            print_label(out, first, "le", le);
+            first = false;
+            le = NULL;
+        }
+        print_label(out, first, row->labels[i], s->values[i]);
+        first = false;
+    }
+    if (le) {
+        print_label(out, first, "le", le);
+        first = false;
+    }
+    if (!first)
+        buf_putc(out, '}');
+}
+
+static void print_line(struct buf *out, const struct series *s, const char *suffix, const char *le, double v)
+{
+    buf_puts(out, metric_table[s->id].name);
+    buf_puts(out, suffix);
+    print_labels(out, s, le);
+    print_value(out, v);
+}
+
+static void print_histogram(struct buf *out, const struct series *s)
+{
+    const struct metric_row *row = &metric_table[s->id];
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i <= row->n_buckets; i++) {
+        char bound[METRIC_NUMBER_SIZE];
+        sum += s->buckets[i];
+        bound_text(bound, row, i);
+        print_line(out, s, "_bucket", bound, (double)sum);
+    }
+    print_line(out, s, "_count", NULL, (double)sum);
+    print_line(out, s, "_sum", NULL, s->value);
+}
+
+static void print_head(struct buf *out, const char *name, int name_len, const char *suffix, const char *help,
+                       const char *type)
+{
+    buf_printf(out, "# HELP %.*s%s %s\n# TYPE %.*s%s %s\n", name_len, name, suffix, help, name_len, name,
+               suffix, type);
+}
+
+static void print_created(struct buf *out, const struct metric_row *row, const struct family *f)
+{
+    int len = (int)strlen(row->name) - (row->type == METRIC_COUNTER ? (int)strlen("_total") : 0);
+
+    if (!f->first)
+        return;
+    print_head(out, row->name, len, "_created", row->help, "gauge");
+    for (const struct series *s = f->first; s; s = s->next) {
+        buf_append(out, row->name, (size_t)len);
+        buf_puts(out, "_created");
+        print_labels(out, s, NULL);
+        print_value(out, s->created);
+    }
+}
+
+void metrics_print(const struct metrics *m, struct buf *out)
+{
+    static const char *const types[] = {"counter", "gauge", "histogram"};
+
+    for (enum metric id = 0; id < METRICS; id++) {
+        const struct metric_row *row = &metric_table[id];
+        const struct family *f = &m->families[id];
+
+        print_head(out, row->name, (int)strlen(row->name), "", row->help, types[row->type]);
+        for (const struct series *s = f->first; s; s = s->next) {
+            if (row->type == METRIC_HISTOGRAM)
+                print_histogram(out, s);
+            else
+                print_line(out, s, "", NULL, s->value);
+        }
+        if (row->created)
+            print_created(out, row, f);
+    }
+}

@@ -1,0 +1,42 @@
+/*
+ * metrics.h - counting, keeping and printing the metrics of metric_table.h
+ *
+ * Purpose  series come into being when they are first counted. What is kept is handed to the spool as "dirty"
+ *          series inside the transaction that stores what was counted; metrics_saved() after its commit.
+ * Promise  P10: counters agree with what clients saw, across restarts.
+ * Owner    label values are copied.
+ * Threads  one: the loop's. HTTP threads get finished pages (exposition.h).
+ * Limits   METRIC_SERIES_MAX series a metric, METRIC_MODELS_MAX models; what comes later counts as "other". A
+ *          label value is cut at METRIC_LABEL_MAX bytes; one that is no UTF-8 becomes "other".
+ */
+#ifndef ATALAYA_TELEMETRY_METRICS_H
+#define ATALAYA_TELEMETRY_METRICS_H
+
+#include "common/base/attr.h"
+#include "common/base/buf.h"
+#include "telemetry/metric_table.h"
+#include "telemetry/spool.h"
+
+struct metrics;
+
+struct metrics *metrics_new(void);
+void metrics_free(struct metrics *m);
+
+/* Label values in the order of the row; missing ones are empty. */
+#define METRIC_WITH(...) ((const char *const[METRIC_LABELS]){__VA_ARGS__})
+#define METRIC_PLAIN     ((const char *const[METRIC_LABELS]){NULL})
+
+void metrics_add(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double by);
+void metrics_set(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value);
+void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value);
+void metrics_clear(struct metrics *m, enum metric id); /* forgets its series */
+
+int metrics_load(struct metrics *m, struct spool *s) NODISCARD;
+bool metrics_dirty(const struct metrics *m);
+int metrics_save(struct metrics *m, struct spool *s) NODISCARD; /* inside a transaction */
+void metrics_saved(struct metrics *m);                          /* it has been committed */
+void metrics_unsaved(struct metrics *m); /* the file was replaced: everything must be written again */
+
+void metrics_print(const struct metrics *m, struct buf *out); /* text/plain; version=0.0.4 */
+
+#endif
