@@ -332,7 +332,7 @@ static bool document(struct scanner *k)
             type = c == '{' ? VALUE_OBJECT : VALUE_ARRAY;
             bool empty = k->i < k->n && k->s[k->i] == (c == '{' ? '}' : ']');
             if (!empty) {
-                struct str name;
+                struct str name = {NULL, 0};
                 if (c == '{' && !key(k, &name))
                     return false;
                 if (c == '{' && nest.depth == 1)
@@ -365,7 +365,7 @@ static bool document(struct scanner *k)
                 return broken(k, "Expecting ',' delimiter", k->i);
             k->i++;
             skip_space(k);
-            struct str name;
+            struct str name = {NULL, 0};
             if (object && !key(k, &name))
                 return false;
             if (object && nest.depth == 1)

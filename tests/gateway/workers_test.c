@@ -157,7 +157,7 @@ static void start(const char *extra)
 {
     char program[512], run_dir[96], port_text[32];
 
-    strcpy(dir, "/tmp/workers_test.XXXXXX");
+    snprintf(dir, sizeof dir, "/tmp/workers_test.XXXXXX");
     cr_assert_not_null(mkdtemp(dir));
     port = free_port();
     snprintf(endpoint, sizeof endpoint, "ipc://%s/jobs.sock", dir);

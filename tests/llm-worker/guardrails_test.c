@@ -80,7 +80,7 @@ Test(guardrails, what_skips_normalisation_is_normal)
         if (cp >= 0xd800 && cp <= 0xdfff)
             continue;
         size_t n = utf8_encode(text, cp);
-        strcpy(text + n, "MATAR");
+        memcpy(text + n, "MATAR", 6);
         cr_assert_eq(guardrails_toxicity_safe(str_of(text)), 0.8, "U+%04X", cp);
         char longer[128];
         snprintf(longer, sizeof longer, "%s%.*s", prefix, (int)(n + 5), text);
