@@ -69,8 +69,10 @@ static void act_mourn(struct child *c)
     bool healthy = c->ready_at && c->crew->now - c->ready_at >= HEALTHY_MS;
     int64_t wait = 0;
 
+    bool dispensable = c->role == ROLE_TELEMETRY && c->crew->serving;
+
     c->deaths = healthy ? 0 : c->deaths + 1;
-    if (c->deaths >= DEATHS_MAX) {
+    if (c->deaths >= DEATHS_MAX && !dispensable) {
         act_give_up(c);
         return;
     }
@@ -80,7 +82,8 @@ static void act_mourn(struct child *c)
     if (healthy)
         log_child(LOG_WARNING, c, "died after a healthy life: starting it again at once");
     else
-        log_child(LOG_WARNING, c, "died early (%u of %d in a row): starting it again in %lld ms", c->deaths,
+        log_child(dispensable && c->deaths >= DEATHS_MAX ? LOG_ERROR : LOG_WARNING, c,
+                  "died early (%u in a row; %d are too many): starting it again in %lld ms", c->deaths,
                   DEATHS_MAX, (long long)wait);
 }
 

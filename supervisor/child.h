@@ -64,6 +64,7 @@ struct crew {
     int64_t stop_ms; /* from TERM to KILL */
     bool changed;    /* a child's state; the status file is behind */
     int give_up;     /* exit code that a child's fate asks for; 0: none */
+    bool serving;    /* others than telemetry run too: its deaths never end them (P5) */
 };
 
 struct child {

@@ -255,6 +255,7 @@ static struct value make_value(enum value_type type, struct str source, char **d
 
     if (type != VALUE_STRING)
         return v;
+    assert(source.p && source.n >= 2);
     v.text = (struct str){source.p + 1, source.n - 2};
     if (memchr(source.p, '\\', source.n)) {
         struct jsonscan unused;

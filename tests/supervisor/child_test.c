@@ -75,6 +75,23 @@ Test(child, backs_off_longer_and_longer_and_gives_up)
     cr_assert_eq(child.lives, DEATHS_MAX);
 }
 
+/* P5: a telemetry that cannot live (disk full, port taken) does not take the answers along. Alone it does give up. */
+Test(child, telemetry_beside_others_is_tried_for_ever)
+{
+    crew.plans[ROLE_TELEMETRY] = crew.plans[ROLE_GATEWAY];
+    for (int serving = 1; serving >= 0; serving--) {
+        crew.serving = serving;
+        child_init(&child, &crew, ROLE_TELEMETRY, 0);
+        child_start(&child);
+        for (int i = 0; i < 5 * DEATHS_MAX && child.state == CHILD_WAITING; i++) {
+            child_event(&child, EVENT_DEADLINE);
+            crew.now += BACKOFF_CAP_MS;
+        }
+        cr_expect_eq(child.state, serving ? CHILD_WAITING : CHILD_GONE);
+        cr_expect_eq(crew.give_up, serving ? 0 : EXIT_SOFTWARE);
+    }
+}
+
 Test(child, a_healthy_life_is_forgiven_at_once)
 {
     child.deaths = DEATHS_MAX - 1;
