@@ -1,12 +1,8 @@
 #include "gateway/http.h"
 
-#include <arpa/inet.h>
 #include <civetweb.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +16,7 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/proc/door.h"
 
 #define BODY_FIRST 4096
 
@@ -39,8 +36,8 @@ struct http {
     void *arg;
     pthread_mutex_t lock; /* conns */
     struct conn *conns;
-    struct sockaddr_in address;
-    atomic_bool stopped;
+    const char *host; /* the configuration's */
+    int port;
 };
 
 /* A client's connection. `lock` guards everything below it: this is what the I/O thread and the connection's
@@ -443,26 +440,6 @@ static int on_log(const struct mg_connection *mg, const char *text)
     return 1;
 }
 
-/* civetweb says only "cannot bind"; people need to know to what and why. */
-static int check_port(const struct http_conf *c, struct sockaddr_in *a)
-{
-    int one = 1;
-
-    *a = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)c->port)};
-    if (inet_pton(AF_INET, c->host, &a->sin_addr) != 1) {
-        log_error("HOST=%s is not an IPv4 address", c->host);
-        return -EINVAL;
-    }
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    int ret = bind(fd, (const struct sockaddr *)a, sizeof *a) < 0 ? -errno : 0;
-    close(fd);
-    if (ret < 0)
-        log_error("cannot listen on %s port %d: %s; choose another one with PORT", c->host, c->port,
-                  strerror(-ret));
-    return ret;
-}
-
 int http_start(struct http **out, struct loop *l, const struct http_conf *c, http_handler *handler, void *arg)
 {
     char ports[64], threads[16], keep_alive[16], headers[16];
@@ -496,8 +473,7 @@ int http_start(struct http **out, struct loop *l, const struct http_conf *c, htt
         .http_error = on_error,
         .log_message = on_log,
     };
-    struct sockaddr_in address;
-    int ret = check_port(c, &address);
+    int ret = door_check(c->host, c->port, "HOST", "PORT");
 
     if (ret < 0)
         return ret;
@@ -509,7 +485,8 @@ int http_start(struct http **out, struct loop *l, const struct http_conf *c, htt
     h->loop = l;
     h->handler = handler;
     h->arg = arg;
-    h->address = address;
+    h->host = c->host;
+    h->port = c->port;
     pthread_mutex_init(&h->lock, NULL);
     mg_init_library(0);
     h->mg = mg_start(&callbacks, h, options);
@@ -524,28 +501,8 @@ int http_start(struct http **out, struct loop *l, const struct http_conf *c, htt
     return 0;
 }
 
-/* civetweb looks whether it shall stop once in two seconds, or when somebody connects. */
-static void *knock(void *arg)
-{
-    struct http *h = arg;
-
-    if (h->address.sin_addr.s_addr == htonl(INADDR_ANY))
-        h->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    while (!atomic_load(&h->stopped)) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0) {
-            (void)connect(fd, (struct sockaddr *)&h->address, sizeof h->address); /* on its way is enough */
-            poll(NULL, 0, 20);
-            close(fd);
-        }
-    }
-    return NULL;
-}
-
 void http_stop(struct http *h)
 {
-    pthread_t knocker;
-
     if (!h)
         return;
     /* Idle threads sleep in poll() for up to two seconds; the end of their connection wakes them now. */
@@ -557,11 +514,9 @@ void http_stop(struct http *h)
         pthread_mutex_unlock(&c->lock);
     }
     pthread_mutex_unlock(&h->lock);
-    bool knocking = pthread_create(&knocker, NULL, knock, h) == 0;
+    struct knock *k = door_knock(h->host, h->port);
     mg_stop(h->mg);
-    atomic_store(&h->stopped, true);
-    if (knocking)
-        pthread_join(knocker, NULL);
+    door_answered(k);
     mg_exit_library();
     pthread_mutex_destroy(&h->lock);
     free(h);

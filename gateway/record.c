@@ -38,11 +38,9 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
 
 void record_log(const struct event *e)
 {
-    bool failed = e->status >= 500 || e->status == 0;
+    enum log_level level = e->status >= 500 ? LOG_WARNING : LOG_INFO;
 
-    if (!log_enabled(failed ? LOG_WARNING : LOG_INFO))
-        return;
-    log_event(failed ? LOG_WARNING : LOG_INFO,
+    log_event(level,
               LOG_FIELDS(LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint),
                          LOG_STR("method", e->method), LOG_INT("status", e->status),
                          LOG_INT("duration_ms", e->duration_us / 1000), LOG_STR("trace_id", e->trace_id),

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
@@ -194,6 +195,7 @@ int daemon_run(struct daemon *d, int argc, char **argv)
 
     if (code >= 0)
         return fflush(stdout) == 0 ? code : EXIT_ENVIRONMENT;
+    umask(077); /* the spool's texts and the sockets are nobody else's business */
     me.daemon = d;
     me.signals.fd = -1;
     code = prepare(d);
