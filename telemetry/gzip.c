@@ -1,6 +1,7 @@
 #include "telemetry/gzip.h"
 
 #include <stdlib.h>
+#define ZLIB_CONST
 #include <zlib.h>
 
 #include "common/base/mem.h"

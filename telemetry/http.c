@@ -1,17 +1,15 @@
 #include "telemetry/http.h"
 
-#include <arpa/inet.h>
 #include <civetweb.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/proc/door.h"
 
 #define TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define JSON_TYPE "application/json"
@@ -19,6 +17,8 @@
 struct http {
     struct mg_context *mg;
     struct exposition *exposition;
+    const char *host; /* the configuration's */
+    int port;
 };
 
 static const struct route {
@@ -30,13 +30,14 @@ static const struct route {
     {"/health", EXPOSITION_HEALTH, JSON_TYPE},
 };
 
-static void answer(struct mg_connection *c, const char *status, const char *type, const char *more, struct str body)
+static void answer(struct mg_connection *c, const char *status, const char *type, const char *more,
+                   struct str body)
 {
     bool head = strcmp(mg_get_request_info(c)->request_method, "HEAD") == 0;
     struct buf out = BUF_INIT(METRIC_PAGE_MAX + 4 * KIB);
 
-    buf_printf(&out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n", status,
-               type, body.n, more);
+    buf_printf(&out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n",
+               status, type, body.n, more);
     if (!head)
         buf_append(&out, body.p, body.n);
     mg_write(c, out.data, out.len);
@@ -86,28 +87,6 @@ static int on_log(const struct mg_connection *c, const char *text)
     return 1;
 }
 
-/* civetweb says only "cannot bind"; people need to know to what and why. */
-static int check_port(const char *host, int port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int one = 1;
-
-    if (inet_pton(AF_INET, host, &a.sin_addr) != 1) {
-        log_error("TELEMETRY_HOST=%s is not an IPv4 address", host);
-        return -EINVAL;
-    }
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    int rc = bind(fd, (const struct sockaddr *)&a, sizeof a) < 0 ? -errno : 0;
-    close(fd);
-    if (rc < 0)
-        log_error("cannot listen on %s port %d: %s; choose another one with TELEMETRY_PORT", host, port,
-                  strerror(-rc));
-    return rc;
-}
-
 int http_start(struct http **out, const char *host, int port, struct exposition *x)
 {
     char ports[96];
@@ -123,13 +102,15 @@ int http_start(struct http **out, const char *host, int port, struct exposition 
                              "no",
                              NULL};
     struct mg_callbacks callbacks = {.begin_request = on_request, .log_message = on_log};
-    int rc = check_port(host, port);
+    int rc = door_check(host, port, "TELEMETRY_HOST", "TELEMETRY_PORT");
 
     if (rc < 0)
         return rc;
     snprintf(ports, sizeof ports, "%s:%d", host, port);
     struct http *h = xcalloc(1, sizeof *h);
     h->exposition = x;
+    h->host = host;
+    h->port = port;
     mg_init_library(0);
     h->mg = mg_start(&callbacks, h, options);
     if (!h->mg) {
@@ -146,7 +127,9 @@ void http_stop(struct http *h)
 {
     if (!h)
         return;
+    struct knock *k = door_knock(h->host, h->port);
     mg_stop(h->mg);
+    door_answered(k);
     mg_exit_library();
     free(h);
 }

@@ -1,7 +1,4 @@
-    if ((turn_is_full(in) || in->n_asked) && !in->busy_turns) {
-        turn(in);
-        return !in->busy_turns;
-    }#include "telemetry/ingest.h"
+#include "telemetry/ingest.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -210,7 +207,7 @@ static int store(struct ingest *in)
     return 0;
 }
 
-static int repair(struct ingest *in, int error)
+int ingest_repair(struct ingest *in, int error)
 {
     uint64_t replaced = spool_replaced(in->spool);
     int64_t dropped = 0;
@@ -243,7 +240,7 @@ static bool commit(struct ingest *in)
     if (!anything_to_store(in))
         return true;
     int rc = store(in);
-    if (rc < 0 && repair(in, rc) == 0)
+    if (rc < 0 && ingest_repair(in, rc) == 0)
         rc = store(in);
     if (rc == -EBUSY && in->busy_turns++ < BUSY_TURNS_MAX)
         return false;
@@ -325,9 +322,9 @@ static bool read_socket(void *arg)
 
     while (!turn_is_full(in) && zsock_recv(in->sock, &m) == 0)
         receive(in, &m);
-    if (turn_is_full(in) || in->n_asked) {
+    if ((turn_is_full(in) || in->n_asked) && !in->busy_turns) {
         turn(in);
-        return true;
+        return !in->busy_turns;
     }
     if (in->n_held && !in->timer.place)
         loop_timer_set(in->loop, &in->timer, clock_ms() + TURN_WAIT_MS);

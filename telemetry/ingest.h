@@ -27,9 +27,9 @@ struct ingest;
 
 struct ingest_conf {
     const char *endpoint;
-    bool langfuse_enabled;                     /* said in every acknowledgement */
-    void (*stored)(void *arg);                 /* new records are in the spool */
-    void (*page)(void *arg, struct buf *out);  /* the exposition; called between turns */
+    bool langfuse_enabled;                    /* said in every acknowledgement */
+    void (*stored)(void *arg);                /* new records are in the spool */
+    void (*page)(void *arg, struct buf *out); /* the exposition; called between turns */
     void *arg;
 };
 
@@ -38,6 +38,9 @@ int ingest_new(struct ingest **out, struct loop *l, struct zwire *w, const struc
 void ingest_free(struct ingest *in); /* what waits is not acknowledged: the senders keep it */
 
 void ingest_settle(struct ingest *in); /* reads what is there and finishes the turn now */
+/* The spool has failed in other hands: repairs it, and keeps counters and senders in step with what was lost. */
+int ingest_repair(struct ingest *in, int error);
+
 uint64_t ingest_in_progress(const struct ingest *in);
 
 #endif

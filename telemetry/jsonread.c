@@ -5,7 +5,8 @@
 
 static struct str text_of(const json_t *v)
 {
-    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)} : (struct str){"", 0};
+    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)}
+                             : (struct str){"", 0};
 }
 
 static int64_t int_of(const json_t *object, const char *key)
@@ -26,7 +27,8 @@ int jsonread_attempts(struct str text, struct event_attempt *a, size_t max, size
         *hold = NULL;
         return -EBADMSG;
     }
-    json_array_foreach (array, i, item) {
+    json_array_foreach(array, i, item)
+    {
         if (i == max)
             break;
         a[i] = (struct event_attempt){
@@ -52,7 +54,7 @@ static void report(const json_t *array, ingestion_verdict *fn, void *arg)
     json_t *item;
     size_t i;
 
-    json_array_foreach (array, i, item)
+    json_array_foreach(array, i, item)
         fn(arg, text_of(json_object_get(item, "id")), (int)int_of(item, "status"),
            text_of(json_object_get(item, "message")));
 }

@@ -26,25 +26,15 @@ static void put_id(struct buf *out, const char *key, const struct record *r, con
     buf_putc(out, '"');
 }
 
-/* Milliseconds are what Langfuse keeps. */
-static void put_timestamp(struct buf *out, int64_t us)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    clock_rfc3339(text, us);
-    memcpy(strchr(text, '.') + 4, "Z", 2);
-    json_field_str(out, "timestamp", str_of(text));
-}
-
-static void put_score(struct buf *out, const struct record *r, const char *environment, const char *name,
-                      double value)
+static void put_score(struct buf *out, const struct record *r, const char *time, const char *environment,
+                      const char *name, double value)
 {
     if (out->len && out->data[out->len - 1] == '}')
         buf_putc(out, ',');
     buf_putc(out, '{');
     put_id(out, "id", r, name);
     json_field_str(out, "type", str_of("score-create"));
-    put_timestamp(out, r->start_us + r->duration_us);
+    json_field_str(out, "timestamp", str_of(time));
     json_key(out, "body");
     buf_putc(out, '{');
     put_id(out, "id", r, name);
@@ -52,7 +42,10 @@ static void put_score(struct buf *out, const struct record *r, const char *envir
     json_field_str(out, "observationId", r->generation_id);
     json_field_str(out, "name", str_of(name));
     json_key(out, "value");
-    json_double(out, value);
+    if (value == 1.0)
+        buf_puts(out, "1.0"); /* nearly always; printing a double costs more than the rest of the score */
+    else
+        json_double(out, value);
     json_field_str(out, "dataType", str_of("NUMERIC"));
     if (*environment)
         json_field_str(out, "environment", str_of(environment));
@@ -61,8 +54,12 @@ static void put_score(struct buf *out, const struct record *r, const char *envir
 
 void batch_scores(struct buf *out, const struct record *r, const char *environment)
 {
-    put_score(out, r, environment, "non_empty_answer", r->non_empty_answer);
-    put_score(out, r, environment, "toxicity_safe", r->toxicity_safe);
+    char time[CLOCK_RFC3339_SIZE];
+
+    clock_rfc3339(time, r->start_us + r->duration_us);
+    memcpy(strchr(time, '.') + 4, "Z", 2); /* milliseconds are what Langfuse keeps */
+    put_score(out, r, time, environment, "non_empty_answer", r->non_empty_answer);
+    put_score(out, r, time, environment, "toxicity_safe", r->toxicity_safe);
 }
 
 struct str batch_trace_of(struct str event_id)

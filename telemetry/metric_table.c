@@ -42,7 +42,9 @@ const struct metric_row metric_table[METRICS] = {
                            BUCKETS(tokens),
                            .created = true,
                            .kept = true},
-    [METRIC_BUILD] = {"atalaya_build_info", METRIC_GAUGE, "Always 1; the version is in the label",
+    [METRIC_BUILD] = {"atalaya_build_info",
+                      METRIC_GAUGE,
+                      "Always 1; the version is in the label",
                       {"version"}},
     [METRIC_ATTEMPTS] = {"atalaya_upstream_attempts_total",
                          METRIC_COUNTER,
@@ -65,10 +67,14 @@ const struct metric_row metric_table[METRICS] = {
                         {"reason"},
                         .kept = true},
     [METRIC_SPOOL_RECORDS] = {"atalaya_spool_records", METRIC_GAUGE, "Records on disk", {NULL}},
-    [METRIC_SPOOL_BYTES] = {"atalaya_spool_bytes", METRIC_GAUGE,
-                            "Bytes of the records on disk, as SPOOL_MAX_BYTES counts them", {NULL}},
-    [METRIC_SPOOL_AGE] = {"atalaya_spool_oldest_age_seconds", METRIC_GAUGE,
-                          "Age of the oldest record on disk; 0 when there is none", {NULL}},
+    [METRIC_SPOOL_BYTES] = {"atalaya_spool_bytes",
+                            METRIC_GAUGE,
+                            "Bytes of the records on disk, as SPOOL_MAX_BYTES counts them",
+                            {NULL}},
+    [METRIC_SPOOL_AGE] = {"atalaya_spool_oldest_age_seconds",
+                          METRIC_GAUGE,
+                          "Age of the oldest record on disk; 0 when there is none",
+                          {NULL}},
     [METRIC_SPOOL_REPLACED] = {"atalaya_spool_replaced_total",
                                METRIC_COUNTER,
                                "Spool files that could not be read and were moved aside",
@@ -89,8 +95,10 @@ const struct metric_row metric_table[METRICS] = {
                                 "Scores that Langfuse has refused for good",
                                 {NULL},
                                 .kept = true},
-    [METRIC_PROCESS_UP] = {"atalaya_process_up", METRIC_GAUGE,
-                           "1 when the supervisor says that the process is ready", {"index", "process"}},
+    [METRIC_PROCESS_UP] = {"atalaya_process_up",
+                           METRIC_GAUGE,
+                           "1 when the supervisor says that the process is ready",
+                           {"index", "process"}},
     [METRIC_PROCESS_RESTARTS] = {"atalaya_process_restarts_total",
                                  METRIC_COUNTER,
                                  "Restarts of the process since its supervisor started",
@@ -176,7 +184,8 @@ static const char document_head[] =
     "`TELEMETRY_PORT`, the gateway the same page on `PORT`, as `text/plain; version=0.0.4`.\n"
     "\n"
     "A metric that is *kept* lives in the spool: it is written in the transaction that stores the records it "
-    "counts, and goes on after a restart of any process. Its `_created` series (the first five metrics) says since "
+    "counts, and goes on after a restart of any process. Its `_created` series (the first five metrics) says "
+    "since "
     "when. Labels are bounded: paths without a route, unknown methods and values beyond the caps of "
     "`common/base/limits.h` count as `other`.\n";
 

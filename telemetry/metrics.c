@@ -19,8 +19,8 @@ struct series {
     enum metric id;
     uint32_t hash;
     char *values[METRIC_LABELS];
-    double created; /* seconds since 1970 */
-    double value;   /* sum of a histogram */
+    double created;    /* seconds since 1970 */
+    double value;      /* sum of a histogram */
     uint64_t *buckets; /* not cumulated; one more than the row has, for +Inf */
     bool dirty;
 };

@@ -28,7 +28,8 @@ void metrics_free(struct metrics *m);
 
 void metrics_add(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double by);
 void metrics_set(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value);
-void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value);
+void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS],
+                     double value);
 void metrics_clear(struct metrics *m, enum metric id); /* forgets its series */
 
 int metrics_load(struct metrics *m, struct spool *s) NODISCARD;

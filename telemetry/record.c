@@ -62,7 +62,8 @@ static int64_t row_bytes(const struct record *r)
 
 void record_of_event(struct record *r, const struct event *e, struct buf *scratch)
 {
-    struct str texts[] = {e->request_id, e->user_id, e->question, e->answer, e->model, e->error, e->error_text};
+    struct str texts[] = {e->request_id, e->user_id, e->question,  e->answer,
+                          e->model,      e->error,   e->error_text};
 
     buf_reset(scratch);
     /* Reserved as a whole: later appends must not move what earlier texts point to. */

@@ -74,11 +74,12 @@ static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
-    [PUT] = "INSERT INTO record(" COLUMNS ") VALUES(NULL,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [PUT] =
+        "INSERT INTO record(" COLUMNS ") VALUES(NULL,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [PUT_SENDER] = "INSERT OR REPLACE INTO sender(epoch, seq, seen_us) VALUES(?,?,?)",
-    [PRUNE_SENDERS] = "DELETE FROM sender WHERE epoch IN"
-                      " (SELECT epoch FROM sender ORDER BY seen_us DESC LIMIT -1 OFFSET " TEXT_OF(
-                          EVENT_SENDERS_MAX) ")",
+    [PRUNE_SENDERS] =
+        "DELETE FROM sender WHERE epoch IN"
+        " (SELECT epoch FROM sender ORDER BY seen_us DESC LIMIT -1 OFFSET " TEXT_OF(EVENT_SENDERS_MAX) ")",
     [PUT_SERIES] = "INSERT OR REPLACE INTO series(metric, labels, created, value, buckets) VALUES(?,?,?,?,?)",
     [OLDEST_ROWS] = "SELECT seq, bytes FROM record ORDER BY seq LIMIT " TEXT_OF(TRIM_ROWS),
     [MARK_SENT] = "UPDATE record SET stage=1 WHERE seq BETWEEN ? AND ?",
@@ -337,6 +338,9 @@ int spool_open(struct spool **out, const char *dir, int64_t max_bytes)
 {
     struct spool *s = xcalloc(1, sizeof *s);
 
+    /* One thread, and nobody asks for statistics: SQLite need not lock nor count each allocation. */
+    sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     s->max_bytes = max_bytes;
     snprintf(s->path, sizeof s->path, "%s/spool.db", dir);
     int rc = take_lock(s, dir);
@@ -606,8 +610,8 @@ static struct str column_text(sqlite3_stmt *st, int i)
 
 static void read_numbers(sqlite3_stmt *st, struct record *r)
 {
-    int64_t *const to[] = {&r->seq,       &r->stage,  &r->bytes,      &r->start_us, &r->duration_us, &r->queue_us,
-                           &r->worker_us, &r->status, &r->dispatches, &r->tries};
+    int64_t *const to[] = {&r->seq,      &r->stage,     &r->bytes,  &r->start_us,   &r->duration_us,
+                           &r->queue_us, &r->worker_us, &r->status, &r->dispatches, &r->tries};
 
     for (int i = 0; i < (int)ARRAY_LEN(to); i++)
         *to[i] = sqlite3_column_int64(st, i);
@@ -624,9 +628,9 @@ static void read_numbers(sqlite3_stmt *st, struct record *r)
 int spool_next(struct spool *s, struct record *r)
 {
     sqlite3_stmt *st = s->st[SCAN];
-    struct str *const to[] = {&r->request_id, &r->trace_id,   &r->generation_id, &r->parent_id,
-                              &r->model,      &r->error,      &r->error_text,    &r->attempts,
-                              &r->user_id,    &r->question,   &r->answer};
+    struct str *const to[] = {&r->request_id, &r->trace_id, &r->generation_id, &r->parent_id,
+                              &r->model,      &r->error,    &r->error_text,    &r->attempts,
+                              &r->user_id,    &r->question, &r->answer};
     int rc = sqlite3_step(st);
 
     if (rc == SQLITE_DONE)
@@ -643,7 +647,8 @@ int spool_each_sender(struct spool *s, void (*fn)(void *arg, uint64_t epoch, uin
                       void *arg)
 {
     sqlite3_stmt *st = NULL;
-    int rc = sqlite3_prepare_v2(s->db, "SELECT epoch, seq, seen_us FROM sender ORDER BY seen_us", -1, &st, NULL);
+    int rc =
+        sqlite3_prepare_v2(s->db, "SELECT epoch, seq, seen_us FROM sender ORDER BY seen_us", -1, &st, NULL);
 
     while (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
         fn(arg, (uint64_t)sqlite3_column_int64(st, 0), (uint64_t)sqlite3_column_int64(st, 1),

@@ -69,9 +69,9 @@ int spool_each_series(struct spool *s, void (*fn)(void *arg, const struct spool_
 
 int64_t spool_records(const struct spool *s);
 int64_t spool_bytes(const struct spool *s);
-int64_t spool_last(const struct spool *s);             /* greatest seq that is committed; 0 = none yet */
+int64_t spool_last(const struct spool *s); /* greatest seq that is committed; 0 = none yet */
 int64_t spool_waiting(const struct spool *s, int64_t after); /* rows with seq > after, at most */
-int64_t spool_oldest_us(struct spool *s);              /* start of the oldest record; 0 = empty */
-uint64_t spool_replaced(const struct spool *s);        /* files moved aside in this life */
+int64_t spool_oldest_us(struct spool *s);                    /* start of the oldest record; 0 = empty */
+uint64_t spool_replaced(const struct spool *s);              /* files moved aside in this life */
 
 #endif

@@ -10,8 +10,8 @@
 
 #include "common/base/buf.h"
 
-bool text_is_clean(struct str s);              /* valid UTF-8 without NUL */
+bool text_is_clean(struct str s);               /* valid UTF-8 without NUL */
 void text_clean(struct buf *out, struct str s); /* appends s without NULs, U+FFFD for bad bytes: <= 3 * s.n */
-bool text_is_hex(struct str s, size_t digits); /* exactly so many lower-case hex digits, not all zero */
+bool text_is_hex(struct str s, size_t digits);  /* exactly so many lower-case hex digits, not all zero */
 
 #endif

@@ -186,7 +186,7 @@ static const char *read_reply(struct http_client *c, const char *method, struct 
 
     if (trouble)
         goto out;
-    int status = atoi(r->head.data + 9);
+    int status = (int)strtol(r->head.data + 9, NULL, 10);
     bool chunked = http_header(r, "Transfer-Encoding", v, sizeof v) && strcasecmp(v, "chunked") == 0;
     size_t size = body_size(r, status, method);
     trouble = chunked && size ? read_chunked(c->fd, &in, &r->body, deadline)

@@ -53,7 +53,7 @@ static void ask_one(struct http_client *c, struct load_outcome *o, size_t i)
     o->took_ms = clock_ms() - start;
     o->status = r.status;
     o->trouble = r.trouble;
-    o->retry_after = http_header(&r, "Retry-After", v, sizeof v) && atoi(v) > 0;
+    o->retry_after = http_header(&r, "Retry-After", v, sizeof v) && strtol(v, NULL, 10) > 0;
     if (r.status == 200)
         read_answer(o, &r, own);
     http_reply_free(&r);

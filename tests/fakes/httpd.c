@@ -346,14 +346,14 @@ void http_begin(struct exchange *x, int status, const char *content_type, struct
     leave(c);
 }
 
-void http_piece(struct exchange *x, struct str bytes)
+bool http_piece(struct exchange *x, struct str bytes)
 {
     struct conn *c = conn_of(x);
     struct buf *b = &c->s->scratch;
 
     assert(c->begun && !c->complete);
     if (bytes.n == 0 || str_eq(x->head.method, "HEAD"))
-        return;
+        return true;
     enter(c);
     buf_reset(b);
     if (!x->head.http10)
@@ -363,7 +363,9 @@ void http_piece(struct exchange *x, struct str bytes)
         buf_puts(b, "\r\n");
     emit(c, b->data, b->len);
     settle(c);
+    bool alive = !c->dead;
     leave(c);
+    return alive;
 }
 
 void http_end(struct exchange *x)

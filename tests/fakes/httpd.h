@@ -64,7 +64,7 @@ void http_drop(struct exchange *x);                  /* close at once */
 
 /* Or piece by piece (chunks; a HTTP/1.0 client gets them until the connection closes). */
 void http_begin(struct exchange *x, int status, const char *content_type, struct str headers);
-void http_piece(struct exchange *x, struct str bytes);
+bool http_piece(struct exchange *x, struct str bytes); /* false: the client has left, the exchange is over */
 void http_end(struct exchange *x);
 
 static inline struct str http_field(const struct exchange *x, const char *name)

@@ -299,22 +299,25 @@ static void add_error(json_t *errors, const json_t *id, int status, const char *
                                             status, "message", message, "error", error));
 }
 
-static bool check_envelope(struct langfuse *l, const json_t *e, const struct type **t,
-                           char why[static WHY_MAX])
+/* The event's type, or NULL after a complaint. */
+static const struct type *check_envelope(const struct langfuse *l, const json_t *e, char why[static WHY_MAX])
 {
     const json_t *type = json_object_get(e, "type"), *at = json_object_get(e, "timestamp");
+    const struct type *t = json_is_string(type) ? find_type(l, json_string_value(type)) : NULL;
 
     if (!json_is_object(e))
-        return complain(why, "", "Invalid input: expected object");
-    if (!entity_id(l, json_object_get(e, "id"), "id", why))
-        return false;
-    *t = json_is_string(type) ? find_type(l, json_string_value(type)) : NULL;
-    if (!*t)
-        return complain(why, "type", "Invalid discriminator value");
-    if (!json_is_string(at) || !rule_time(json_string_value(at), l->major))
-        return complain(why, "timestamp", "Invalid ISO datetime");
-    return json_is_object(json_object_get(e, "body")) ||
-           complain(why, "body", "Invalid input: expected object");
+        complain(why, "", "Invalid input: expected object");
+    else if (!entity_id(l, json_object_get(e, "id"), "id", why))
+        return NULL;
+    else if (!t)
+        complain(why, "type", "Invalid discriminator value");
+    else if (!json_is_string(at) || !rule_time(json_string_value(at), l->major))
+        complain(why, "timestamp", "Invalid ISO datetime");
+    else if (!json_is_object(json_object_get(e, "body")))
+        complain(why, "body", "Invalid input: expected object");
+    else
+        return t;
+    return NULL;
 }
 
 static bool type_accepted(const struct langfuse *l, const char *type)
@@ -327,7 +330,6 @@ static void ingest_event(struct langfuse *l, json_t *e, bool scores_only, json_t
 {
     const json_t *id = json_object_get(e, "id");
     const char *type = json_string_value(json_object_get(e, "type"));
-    const struct type *t = NULL;
     char why[WHY_MAX] = "";
     int status = 400;
 
@@ -343,7 +345,8 @@ static void ingest_event(struct langfuse *l, json_t *e, bool scores_only, json_t
         return;
     }
     json_t *b = json_object_get(e, "body");
-    if (!check_envelope(l, e, &t, why) || !check_body(l, t, b, &status, why)) {
+    const struct type *t = check_envelope(l, e, why);
+    if (!t || !check_body(l, t, b, &status, why)) {
         add_error(errors, id, status, status == 404 ? "Not found" : "Invalid request data", why);
         violation(l, "event refused: %.180s", why);
         l->events_refused++;

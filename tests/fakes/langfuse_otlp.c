@@ -10,7 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 #include "telemetry/otlp.pb-c.h"
-#include "tests/fakes/langfuse.h"
+#include "tests/fakes/langfuse_view.h"
 
 #define ARENA_BLOCK     (1 * MIB)
 #define ARENA_MAX       (512 * MIB)
@@ -568,4 +568,102 @@ void otlp_export(struct langfuse *l, struct exchange *x)
         reply_json(l, x, 400, "{\"error\":\"Invalid content type\"}");
     if (l->unpacked.cap > 4 * MIB)
         buf_free(&l->unpacked);
+}
+
+/* From here on: a kept span as plain JSON. What it means is langfuse_otlp_view.c's business. */
+
+static json_t *text_json(const char *s)
+{
+    json_t *v = s ? json_string(s) : NULL;
+
+    return v ? v : s ? json_string("(no UTF-8)") : json_null();
+}
+
+static json_t *value_json(const Otlp__AnyValue *v);
+
+static json_t *array_json(const Otlp__ArrayValue *a)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; a && i < a->n_values; i++)
+        json_array_append_new(list, value_json(a->values[i]));
+    return list;
+}
+
+static json_t *value_json(const Otlp__AnyValue *v)
+{
+    switch (v ? v->value_case : OTLP__ANY_VALUE__VALUE__NOT_SET) {
+    case OTLP__ANY_VALUE__VALUE_STRING_VALUE:
+        return text_json(v->string_value);
+    case OTLP__ANY_VALUE__VALUE_BOOL_VALUE:
+        return json_boolean(v->bool_value);
+    case OTLP__ANY_VALUE__VALUE_INT_VALUE:
+        return json_integer(v->int_value);
+    case OTLP__ANY_VALUE__VALUE_DOUBLE_VALUE:
+        return json_real(v->double_value);
+    case OTLP__ANY_VALUE__VALUE_ARRAY_VALUE:
+        return array_json(v->array_value);
+    case OTLP__ANY_VALUE__VALUE_KVLIST_VALUE:
+        return json_string("(key-value list)");
+    case OTLP__ANY_VALUE__VALUE_BYTES_VALUE:
+        return json_string("(bytes)");
+    default:
+        return json_null();
+    }
+}
+
+static json_t *attributes_json(Otlp__KeyValue *const *list, size_t n)
+{
+    json_t *o = json_object();
+
+    for (size_t i = 0; i < n; i++)
+        if (list[i]->key)
+            json_object_set_new(o, list[i]->key, value_json(list[i]->value));
+    return o;
+}
+
+static json_t *hex_json(ProtobufCBinaryData id)
+{
+    char hex[2 * 64 + 1] = "";
+
+    for (size_t i = 0; i < id.len && i < 64; i++)
+        snprintf(hex + 2 * i, 3, "%02x", id.data[i]);
+    return id.len ? json_string(hex) : json_null();
+}
+
+static json_t *span_json(const Otlp__Span *s, const Otlp__Resource *resource,
+                         const Otlp__InstrumentationScope *scope)
+{
+    json_t *o = json_object();
+
+    json_object_set_new(o, "traceId", hex_json(s->trace_id));
+    json_object_set_new(o, "id", hex_json(s->span_id));
+    json_object_set_new(o, "parent", hex_json(s->parent_span_id));
+    json_object_set_new(o, "name", text_json(s->name));
+    json_object_set_new(o, "start", json_integer((json_int_t)(s->start_time_unix_nano / 1000)));
+    json_object_set_new(o, "end", json_integer((json_int_t)(s->end_time_unix_nano / 1000)));
+    json_object_set_new(
+        o, "error",
+        json_boolean(s->status && s->status->code == OTLP__STATUS__STATUS_CODE__STATUS_CODE_ERROR));
+    json_object_set_new(o, "message", text_json(s->status ? s->status->message : NULL));
+    json_object_set_new(o, "attributes", attributes_json(s->attributes, s->n_attributes));
+    json_object_set_new(o, "resource",
+                        resource ? attributes_json(resource->attributes, resource->n_attributes)
+                                 : json_object());
+    json_object_set_new(o, "scopeName", text_json(scope && scope->name ? scope->name : ""));
+    json_object_set_new(o, "scopeVersion", text_json(scope ? scope->version : NULL));
+    return o;
+}
+
+json_t *otlp_json(const struct item *i)
+{
+    Otlp__ExportTraceServiceRequest *r =
+        otlp__export_trace_service_request__unpack(NULL, i->n, (const uint8_t *)i->bytes);
+
+    if (!r)
+        abort(); /* it was packed by keep_span() */
+    const Otlp__ResourceSpans *rs = r->resource_spans[0];
+    json_t *o = span_json(rs->scope_spans[0]->spans[0], rs->resource, rs->scope_spans[0]->scope);
+    otlp__export_trace_service_request__free_unpacked(r, NULL);
+    return o;
 }

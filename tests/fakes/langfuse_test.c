@@ -23,7 +23,7 @@ static const unsigned char trace_id[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
 static void varint(struct buf *b, uint64_t n)
 {
     for (; n > 127; n >>= 7)
-        buf_putc(b, (char)(n & 127 | 128));
+        buf_putc(b, (char)((n & 127) | 128));
     buf_putc(b, (char)n);
 }
 

@@ -10,6 +10,7 @@
 
 #include "tests/fakes/langfuse.h"
 
+json_t *otlp_json(const struct item *i);                /* langfuse_otlp.c: a span as it was sent */
 json_t *otlp_view(const struct item *i);                /* langfuse_otlp_view.c */
 json_t *item_view(const struct item *i);                /* an observation from either route, or a score */
 json_t *trace_view(const struct trace *t);              /* with its observations */

@@ -85,32 +85,26 @@ static int read_cut(struct admin_reader *a, struct step *s)
     return read_fault(a, "cut", ACT_CUT_BODY, "head", ACT_CUT_HEAD, s);
 }
 
+/* The number of contents given: content, body and object exclude each other. */
 static int read_text(struct admin_reader *a, struct step *s)
 {
-    const char *text;
-    size_t n;
+    const char *text = NULL;
+    size_t n = 0;
     json_t *object = json_object_get(a->object, "object");
+    int content = admin_text(a, "content", &text, &n);
+    int body = admin_text(a, "body", &text, &n);
 
-    int rc = admin_text(a, "content", &text, &n);
-    if (rc > 0) {
-        s->act = ACT_ANSWER;
-    } else if (rc == 0) {
-        rc = admin_text(a, "body", &text, &n);
-        if (rc > 0)
-            s->act = ACT_BODY;
-    }
-    if (rc < 0)
+    if (content < 0 || body < 0)
         return -1;
-    if (rc > 0) {
-        s->text = xmemdup(text, n);
-        s->text_n = n;
-    } else if (object) {
-        s->act = ACT_BODY;
+    s->act = body || object ? ACT_BODY : ACT_ANSWER;
+    if (object && !content && !body) {
         s->text = json_dumps(object, JSON_COMPACT | JSON_ENCODE_ANY);
         s->text_n = s->text ? strlen(s->text) : 0;
-        rc = 1;
+    } else if (text) {
+        s->text = xmemdup(text, n);
+        s->text_n = n;
     }
-    return rc;
+    return content + body + (object != NULL);
 }
 
 static int read_error(struct admin_reader *a, struct step *s)

@@ -172,7 +172,7 @@ static void choose_content(struct call *k)
 {
     const struct defaults *d = &k->o->now;
 
-    if (k->step && k->step->act == ACT_ANSWER && k->step->text) {
+    if (k->step && k->step->act != ACT_BODY && k->step->text) {
         k->content = (struct str){k->step->text, k->step->text_n};
     } else if (d->voice == VOICE_ECHO) {
         k->content = str_of(k->chat->question);
@@ -246,7 +246,8 @@ static void stream_over(struct call *k)
             put_chunk(k, CHUNK_USAGE, (struct str){0});
         buf_puts(&o->body, "data: [DONE]\n\n");
     }
-    http_piece(k->x, buf_str(&o->body));
+    if (!http_piece(k->x, buf_str(&o->body)))
+        return;
     if (act == ACT_CUT_BODY)
         http_drop(k->x);
     else if (act != ACT_STALL_BODY)

@@ -260,6 +260,7 @@ Test(openai, a_script_is_played_once_and_in_order)
         {"{\"body\":\"x\",\"content_type\":\"text/plain\",\"headers\":{\"X-A\":\"b\"}}", 200, "X-A: b", "x",
          true},
         {"{\"cut\":\"body\"}", 200, "HTTP", "chatcmpl-", false},
+        {"{\"cut\":\"body\",\"content\":\"hola\"}", 200, "HTTP", "hola", false},
         {"{\"cut\":\"head\"}", 0, NULL, NULL, false},
         {"{\"garbage\":\"wire\"}", 0, NULL, NULL, false},
         {"{\"content\":\"hola\",\"trickle_bytes\":100,\"trickle_ms\":1}", 200, "HTTP", "\"content\":\"hola\"",
@@ -345,12 +346,46 @@ Test(openai, sees_a_client_leave)
     fixture_stop(&f);
 }
 
+/* Clients that break off somewhere in a stream, some of them while it is being written. */
+Test(openai, clients_leave_streams)
+{
+    static const char body[] =
+        "{\"model\":\"gpt-4o\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
+        "\"uno dos tres cuatro cinco\"}]}";
+    struct fixture f = start("--echo");
+    char request[600];
+    int fds[200];
+    int64_t end = clock_ms() + FIXTURE_WAIT_MS;
+
+    tell(&f, "/_admin/defaults", "{\"tokens_per_second\":500,\"jitter_ms\":10}");
+    snprintf(request, sizeof request,
+             "POST " CHAT " HTTP/1.1\r\nHost: a\r\n" AUTH "Content-Length: %zu\r\n\r\n%s", sizeof body - 1,
+             body);
+    for (size_t round = 0; round < 15; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+            fds[i] = fixture_connect(&f);
+            fixture_send(fds[i], request, strlen(request));
+        }
+        for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+            const struct linger reset = {.l_onoff = 1};
+            setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+            close(fds[i]);
+        }
+    }
+    while (number(&f, "/_admin/stats", "in_flight") > 0)
+        cr_assert(clock_ms() < end);
+    fixture_stop(&f);
+}
+
 static size_t answers_in(const struct got *g)
 {
+    const char *at = g->raw.data, *end = at + g->raw.len;
     size_t n = 0;
 
-    for (const char *at = g->raw.data; at && (at = strstr(at, "HTTP/1.1 200")); at++)
+    while (at && (at = memmem(at, (size_t)(end - at), "HTTP/1.1 200", 12))) {
         n++;
+        at++;
+    }
     return n;
 }
 
@@ -366,7 +401,7 @@ Test(openai, pipelining_and_chunks)
         buf_printf(&b, "POST " CHAT " HTTP/1.1\r\nHost: a\r\n" AUTH "Content-Length: %zu\r\n\r\n%s",
                    strlen(GOOD), GOOD);
         buf_printf(&b, "%s4\r\n%.4s\r\n%zx;x\r\n%s\r\n0\r\nA: b\r\n\r\n", chunked, GOOD, strlen(GOOD) - 4,
-                   GOOD + 4);
+                   &GOOD[4]);
     }
     buf_puts(&b, "GET /_admin/stats HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     tell(&f, "/_admin/script",

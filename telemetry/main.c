@@ -1,0 +1,232 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/json.h"
+#include "common/base/limits.h"
+#include "common/base/log.h"
+#include "common/proc/child.h"
+#include "common/proc/daemon.h"
+#include "common/proc/dirs.h"
+#include "telemetry/account.h"
+#include "telemetry/conf.h"
+#include "telemetry/exposition.h"
+#include "telemetry/http.h"
+#include "telemetry/ingest.h"
+#include "telemetry/processes.h"
+#include "telemetry/upload.h"
+
+struct telemetry {
+    struct daemon daemon;
+    struct telemetry_conf conf;
+    char run_dir[DIRS_PATH_MAX];
+    struct loop *loop;
+    struct spool *spool;
+    struct metrics *metrics;
+    struct zwire *wire;
+    struct ingest *ingest;
+    struct upload *upload; /* NULL without keys */
+    struct exposition *exposition;
+    struct http *http;
+};
+
+static void fill_metrics(void *arg, struct buf *out)
+{
+    struct telemetry *t = arg;
+    int64_t oldest = spool_oldest_us(t->spool);
+    double age = oldest ? (double)(wall_us() - oldest) / 1e6 : 0;
+
+    metrics_set(t->metrics, METRIC_IN_PROGRESS, METRIC_PLAIN, (double)ingest_in_progress(t->ingest));
+    metrics_set(t->metrics, METRIC_SPOOL_RECORDS, METRIC_PLAIN, (double)spool_records(t->spool));
+    metrics_set(t->metrics, METRIC_SPOOL_BYTES, METRIC_PLAIN, (double)spool_bytes(t->spool));
+    metrics_set(t->metrics, METRIC_SPOOL_AGE, METRIC_PLAIN, age > 0 ? age : 0);
+    processes_read(t->run_dir, t->metrics);
+    metrics_print(t->metrics, out);
+}
+
+static void fill_pages(void *arg, struct buf pages[EXPOSITION_PAGES])
+{
+    struct telemetry *t = arg;
+    struct buf *health = &pages[EXPOSITION_HEALTH];
+
+    ingest_settle(t->ingest);
+    fill_metrics(t, &pages[EXPOSITION_METRICS]);
+    buf_putc(health, '{');
+    json_field_str(health, "status", str_of("ok"));
+    json_field_bool(health, "langfuse_enabled", t->conf.langfuse_enabled);
+    json_field_int(health, "spool_records", spool_records(t->spool));
+    buf_putc(health, '}');
+}
+
+static void stored(void *arg)
+{
+    struct telemetry *t = arg;
+
+    if (t->upload)
+        upload_wake(t->upload);
+}
+
+static void broken(void *arg, int error)
+{
+    struct telemetry *t = arg;
+
+    ingest_repair(t->ingest, error);
+}
+
+static void drained(void *arg)
+{
+    struct telemetry *t = arg;
+
+    daemon_drained(&t->daemon);
+}
+
+static int open_spool(struct telemetry *t)
+{
+    char state_dir[DIRS_PATH_MAX];
+    const char *what = "";
+    int rc = dirs_run(t->run_dir, &what);
+
+    if (rc == 0)
+        rc = dirs_state(state_dir, &what);
+    if (rc < 0) {
+        log_error("%s: the folder cannot be used: %s", what, strerror(-rc));
+        return EXIT_CONFIG;
+    }
+    t->metrics = metrics_new();
+    account_begin(t->metrics);
+    rc = spool_open(&t->spool, state_dir, t->conf.spool_max_bytes);
+    if (rc == 0)
+        rc = metrics_load(t->metrics, t->spool);
+    if (rc < 0)
+        return EXIT_ENVIRONMENT;
+    metrics_add(t->metrics, METRIC_SPOOL_REPLACED, METRIC_PLAIN, (double)spool_replaced(t->spool));
+    log_event(LOG_INFO,
+              LOG_FIELDS(LOG_CSTR("folder", state_dir), LOG_INT("records", spool_records(t->spool)),
+                         LOG_INT("bytes", spool_bytes(t->spool))),
+              "spool open");
+    return EXIT_DONE;
+}
+
+static int open_wire(struct telemetry *t)
+{
+    struct ingest_conf conf = {
+        .endpoint = t->conf.events_endpoint,
+        .langfuse_enabled = t->conf.langfuse_enabled,
+        .stored = stored,
+        .page = fill_metrics,
+        .arg = t,
+    };
+
+    t->wire = zwire_new();
+    return ingest_new(&t->ingest, t->loop, t->wire, &conf, t->spool, t->metrics) < 0 ? EXIT_ENVIRONMENT
+                                                                                     : EXIT_DONE;
+}
+
+static void open_upload(struct telemetry *t)
+{
+    struct upload_conf conf = {
+        .url = t->conf.langfuse_url,
+        .public_key = t->conf.public_key,
+        .secret_key = t->conf.secret_key,
+        .environment = t->conf.environment,
+        .release = t->conf.release,
+        .ca_file = t->conf.ca_file,
+        .ca_dir = t->conf.ca_dir,
+        .flush_at = t->conf.flush_at,
+        .flush_interval_ms = t->conf.flush_interval_ms,
+        .timeout_ms = t->conf.timeout_ms,
+        .broken = broken,
+        .drained = drained,
+        .arg = t,
+    };
+
+    if (t->conf.langfuse_enabled)
+        t->upload = upload_new(t->loop, &conf, t->spool, t->metrics);
+    else
+        log_info("no Langfuse keys: records stay in the spool, the oldest go at SPOOL_MAX_BYTES");
+}
+
+static int open_http(struct telemetry *t)
+{
+    if (exposition_new(&t->exposition, t->loop, fill_pages, t) < 0)
+        return EXIT_ENVIRONMENT;
+    if (http_start(&t->http, t->conf.host, (int)t->conf.port, t->exposition) < 0)
+        return EXIT_ENVIRONMENT;
+    log_event(LOG_INFO, LOG_FIELDS(LOG_CSTR("host", t->conf.host), LOG_INT("port", t->conf.port)),
+              "listening on http://%s:%d/metrics", t->conf.host, (int)t->conf.port);
+    return EXIT_DONE;
+}
+
+static int init(void *self, struct loop *loop)
+{
+    struct telemetry *t = self;
+
+    if (telemetry_conf_load(&t->conf) < 0)
+        return EXIT_CONFIG;
+    t->daemon.drain_ms = t->conf.drain_timeout_ms;
+    t->loop = loop;
+    int code = open_spool(t);
+    if (code == EXIT_DONE)
+        code = open_wire(t);
+    if (code != EXIT_DONE)
+        return code;
+    open_upload(t);
+    return open_http(t);
+}
+
+/* The senders are gone already, or going: what they have handed over is taken, then uploaded. */
+static void drain(void *self)
+{
+    struct telemetry *t = self;
+
+    ingest_settle(t->ingest);
+    if (t->upload)
+        upload_drain(t->upload);
+    else
+        daemon_drained(&t->daemon);
+}
+
+static void fini(void *self)
+{
+    struct telemetry *t = self;
+
+    if (t->ingest)
+        ingest_settle(t->ingest);
+    exposition_close(t->exposition);
+    http_stop(t->http);
+    exposition_free(t->exposition);
+    upload_free(t->upload);
+    ingest_free(t->ingest);
+    zwire_free(t->wire);
+    spool_free(t->spool);
+    metrics_free(t->metrics);
+    telemetry_conf_free(&t->conf);
+}
+
+static int print_metrics_doc(void)
+{
+    struct buf out = BUF_INIT(MIB);
+
+    metric_document(&out);
+    int bad = fputs(out.data, stdout) < 0 || fflush(stdout) != 0;
+    buf_free(&out);
+    return bad ? EXIT_ENVIRONMENT : EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+    static struct telemetry t = {.daemon = {
+                                     .name = "telemetry",
+                                     .program = "atalaya-telemetry",
+                                     .purpose = "counts, spools and uploads what the other processes did",
+                                     .init = init,
+                                     .drain = drain,
+                                     .fini = fini,
+                                     .variables = telemetry_conf_names,
+                                 }};
+
+    if (argc == 2 && strcmp(argv[1], "--metrics-doc") == 0)
+        return print_metrics_doc();
+    t.daemon.self = &t;
+    return daemon_run(&t.daemon, argc, argv);
+}
