@@ -49,7 +49,8 @@ struct dispatch {
 
     void (*drained)(void *arg);
     void *drained_arg;
-    struct loop_timer patience; /* of draining */
+    struct loop_timer drain_end;
+    struct loop_timer patience; /* with an absent telemetry, at the end */
 };
 
 static void finish(struct ask *a, const struct job *result);
@@ -615,10 +616,30 @@ struct dispatch_facts dispatch_facts(const struct dispatch *d)
     };
 }
 
-void dispatch_drain(struct dispatch *d, void (*fn)(void *arg), void *arg)
+void dispatch_give_up(struct dispatch *d)
+{
+    for (uint32_t i = 0; i < d->capacity; i++) {
+        struct ask *a = d->asks[i];
+        if (!a)
+            continue;
+        if (a->state == ASK_WAITING)
+            queue_remove(d, a);
+        else
+            worker_release(a->worker, a);
+        fail(a, 503, "Shutting down", "shutting_down", "not finished within DRAIN_TIMEOUT_MS");
+    }
+}
+
+static void on_drain_end(void *arg)
+{
+    dispatch_give_up(arg);
+}
+
+void dispatch_drain(struct dispatch *d, int64_t deadline, void (*fn)(void *arg), void *arg)
 {
     d->drained = fn;
     d->drained_arg = arg;
+    loop_timer_set(d->loop, &d->drain_end, deadline);
     check_drained(d);
 }
 
@@ -658,6 +679,7 @@ int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_con
         goto fail;
     d->hook = (struct loop_hook){.fn = before_sleep, .arg = d};
     loop_hook_add(l, &d->hook);
+    d->drain_end = (struct loop_timer){.fn = on_drain_end, .arg = d};
     d->patience = (struct loop_timer){.fn = have_drained, .arg = d};
     d->tick = (struct loop_timer){.fn = on_tick, .arg = d};
     on_tick(d);
@@ -688,6 +710,7 @@ void dispatch_free(struct dispatch *d)
     free(d->free_ids);
     loop_timer_clear(d->loop, &d->tick);
     loop_timer_clear(d->loop, &d->patience);
+    loop_timer_clear(d->loop, &d->drain_end);
     loop_io_clear(d->loop, &d->inbox_io);
     loop_io_clear(d->loop, &d->router_io);
     sink_free(d->sink);

@@ -57,7 +57,11 @@ struct dispatch_facts dispatch_facts(const struct dispatch *d);
 /* Counts HTTP requests being handled, for app_requests_in_progress. */
 void dispatch_begin(struct dispatch *d);
 
-/* No new asks come any more: calls fn when all are answered and telemetry has every event. */
-void dispatch_drain(struct dispatch *d, void (*fn)(void *arg), void *arg);
+/* No new asks come any more: calls fn when all are answered and telemetry has every event. What is not answered at
+ * `deadline` is given up. */
+void dispatch_drain(struct dispatch *d, int64_t deadline, void (*fn)(void *arg), void *arg);
+
+/* Answers whatever is left with 503, now. */
+void dispatch_give_up(struct dispatch *d);
 
 #endif

@@ -19,6 +19,7 @@ struct gateway {
     struct http *http;
 };
 
+#define LAST_EVENTS_MS      700   /* below the second that the supervisor waits beyond DRAIN_TIMEOUT_MS */
 #define KEEP_ALIVE_SPARE_MS 15000 /* civetweb's keep-alive timeout also runs while an answer is owed */
 
 static int init(void *self, struct loop *loop)
@@ -27,7 +28,7 @@ static int init(void *self, struct loop *loop)
 
     if (gateway_conf_load(&g->conf) < 0)
         return EXIT_CONFIG;
-    g->daemon.drain_ms = g->conf.drain_timeout_ms;
+    g->daemon.drain_ms = g->conf.drain_timeout_ms + LAST_EVENTS_MS;
     admission_init(&g->admission, (int)g->conf.max_in_flight);
     if (dispatch_new(&g->dispatch, loop, &g->conf, &g->admission) < 0)
         return EXIT_ENVIRONMENT;
@@ -55,13 +56,15 @@ static void drain(void *self)
     struct gateway *g = self;
 
     admission_close(&g->admission);
-    dispatch_drain(g->dispatch, drained, &g->daemon);
+    dispatch_drain(g->dispatch, clock_ms() + g->conf.drain_timeout_ms, drained, &g->daemon);
 }
 
 static void fini(void *self)
 {
     struct gateway *g = self;
 
+    if (g->dispatch)
+        dispatch_give_up(g->dispatch);
     http_stop(g->http);
     dispatch_free(g->dispatch);
     gateway_conf_free(&g->conf);

@@ -172,7 +172,7 @@ Test(run, an_early_death_is_followed_by_a_longer_and_longer_wait)
 
     house_script(&house, "gateway", "flash 1");
     house_start(&house, ARGV("run", "gateway"));
-    house_wait_text(&house, "log", "died early (4 of 10 in a row): starting it again in 800 ms");
+    house_wait_text(&house, "log", "died early (4 in a row; 10 are too many): starting it again in 800 ms");
     char *text = house_read(&house, JOURNAL);
     for (char *p = text; n < ARRAY_LEN(at) && (p = strstr(p, " start ")) != NULL; p++)
         at[n++] = strtoll(p + 7, NULL, 10);

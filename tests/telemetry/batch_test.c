@@ -1,0 +1,105 @@
+/* Scores as an ingestion batch, and reading what the server says about each (P3). */
+#include "telemetry/langfuse_batch.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+
+#include "common/base/limits.h"
+#include "telemetry/jsonread.h"
+#include "tests/telemetry/support.h"
+
+static const char *string(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
+static json_t *batch(unsigned first, unsigned last, const char *environment)
+{
+    struct buf out = BUF_INIT(MIB), scratch = BUF_INIT(RECORD_BYTES_MAX);
+
+    batch_begin(&out);
+    for (unsigned n = first; n <= last; n++) {
+        struct event e = support_event(n);
+        struct record r;
+        record_of_event(&r, &e, &scratch);
+        batch_scores(&out, &r, environment);
+    }
+    batch_end(&out);
+    json_t *root = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES, NULL);
+    cr_assert(root, "%s", out.data);
+    buf_free(&out);
+    buf_free(&scratch);
+    return root;
+}
+
+Test(batch, two_scores_a_record)
+{
+    json_t *root = batch(1, 3, "prod");
+    const json_t *events = json_object_get(root, "batch");
+    const json_t *e = json_array_get(events, 3); /* the second of record 2 */
+    const json_t *body = json_object_get(e, "body");
+
+    cr_assert_eq(json_array_size(events), 6);
+    cr_expect_str_eq(string(e, "id"), "00000000000000000000000000000002-toxicity_safe");
+    cr_expect_str_eq(string(e, "type"), "score-create");
+    cr_expect_str_eq(string(e, "timestamp"), "2023-11-14T22:13:20.750Z");
+    cr_expect_str_eq(string(body, "id"), string(e, "id"));
+    cr_expect_str_eq(string(body, "traceId"), "00000000000000000000000000000002");
+    cr_expect_str_eq(string(body, "observationId"), "0000000000000002");
+    cr_expect_str_eq(string(body, "name"), "toxicity_safe");
+    cr_expect_str_eq(string(body, "dataType"), "NUMERIC");
+    cr_expect_str_eq(string(body, "environment"), "prod");
+    cr_expect(json_is_real(json_object_get(body, "value")));
+    cr_expect_float_eq(json_real_value(json_object_get(body, "value")), 0.8, 1e-12);
+    body = json_object_get(json_array_get(events, 0), "body");
+    cr_expect_str_eq(string(body, "name"), "non_empty_answer");
+    cr_expect(json_real_value(json_object_get(body, "value")) == 1.0);
+    json_decref(root);
+}
+
+Test(batch, no_environment_no_key)
+{
+    json_t *root = batch(1, 1, "");
+
+    cr_expect_null(json_object_get(json_object_get(json_array_get(json_object_get(root, "batch"), 0), "body"),
+                                   "environment"));
+    json_decref(root);
+}
+
+Test(batch, trace_of)
+{
+    cr_expect(str_eq(batch_trace_of(str_of("0123456789abcdef0123456789abcdef-toxicity_safe")),
+                     "0123456789abcdef0123456789abcdef"));
+    cr_expect_eq(batch_trace_of(str_of("unknown")).n, 0);
+    cr_expect_eq(batch_trace_of(str_of("0123456789abcdef0123456789abcdef_x")).n, 0);
+}
+
+static void collect(void *arg, struct str id, int status, struct str message)
+{
+    buf_printf(arg, "%.*s=%d(%.*s) ", (int)id.n, id.p, status, (int)message.n, message.p);
+}
+
+Test(batch, answers)
+{
+    static const struct {
+        const char *body, *out; /* NULL: cannot be read */
+    } cases[] = {
+        {"{\"successes\":[{\"id\":\"a\",\"status\":201}],\"errors\":[]}", "a=201() "},
+        {"{\"successes\":[],\"errors\":[{\"id\":\"b\",\"status\":400,\"message\":\"no\",\"error\":{}}]}",
+         "b=400(no) "},
+        {"{\"errors\":[{\"id\":7}],\"successes\":[null]}", "=0() =0() "},
+        {"{\"successes\":[]}", NULL},
+        {"<html>", NULL},
+        {"[]", NULL},
+        {"", NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf out = BUF_INIT(KIB);
+        int rc = jsonread_ingestion(str_of(cases[i].body), collect, &out);
+        cr_expect_eq(rc < 0, cases[i].out == NULL, "case %zu", i);
+        if (cases[i].out)
+            cr_expect_str_eq(out.data, cases[i].out);
+        buf_free(&out);
+    }
+}

@@ -1,0 +1,112 @@
+/* What telemetry makes of its environment. */
+#include "telemetry/conf.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/base/attr.h"
+
+Test(conf, environment)
+{
+    static const char *const cases[][2] = {
+        {"dev", "dev"},
+        {"Prod_EU-1", "prod_eu-1"},
+        {"langfuse-prod", "prod"},
+        {"Langfuse_langfuse-x", "x"},
+        {"langfuse", ""},
+        {"pre prod", ""},
+        {"producción", ""},
+        {"", ""},
+        {"abcdefghijklmnopqrstuvwxyz0123456789_-abcdef", "abcdefghijklmnopqrstuvwxyz0123456789_-ab"},
+    };
+    char out[ENVIRONMENT_MAX + 1];
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        environment_clean(out, cases[i][0]);
+        cr_expect_str_eq(out, cases[i][1]);
+    }
+}
+
+static void clear(void)
+{
+    static const char *const names[] = {"LANGFUSE_PUBLIC_KEY",
+                                        "LANGFUSE_SECRET_KEY",
+                                        "LANGFUSE_HOST",
+                                        "LANGFUSE_BASE_URL",
+                                        "LANGFUSE_FLUSH_AT",
+                                        "LANGFUSE_FLUSH_INTERVAL",
+                                        "LANGFUSE_TRACING_ENVIRONMENT",
+                                        "APP_ENV",
+                                        "TELEMETRY_PORT",
+                                        "TELEMETRY_HOST",
+                                        "SPOOL_MAX_BYTES"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        unsetenv(names[i]);
+    setenv("ATALAYA_EVENTS_ENDPOINT", "ipc:///tmp/unused.sock", 1);
+}
+
+Test(conf, defaults, .init = clear)
+{
+    struct telemetry_conf c = {0};
+
+    cr_assert_eq(telemetry_conf_load(&c), 0);
+    cr_expect_eq(c.port, 9464);
+    cr_expect_str_eq(c.host, "0.0.0.0");
+    cr_expect_eq(c.flush_at, 512);
+    cr_expect_eq(c.flush_interval_ms, 1000);
+    cr_expect_eq(c.timeout_ms, 10000);
+    cr_expect_eq(c.spool_max_bytes, 1073741824);
+    cr_expect_str_eq(c.langfuse_url, "https://cloud.langfuse.com");
+    cr_expect_str_eq(c.environment, "dev");
+    cr_expect_not(c.langfuse_enabled);
+    telemetry_conf_free(&c);
+}
+
+Test(conf, langfuse, .init = clear)
+{
+    struct telemetry_conf c = {0};
+
+    setenv("LANGFUSE_PUBLIC_KEY", "pk", 1);
+    setenv("LANGFUSE_HOST", "http://one:3000//", 1);
+    setenv("LANGFUSE_FLUSH_INTERVAL", "0.25", 1);
+    setenv("APP_ENV", "prod", 1);
+    cr_assert_eq(telemetry_conf_load(&c), 0);
+    cr_expect_not(c.langfuse_enabled, "half a pair of keys");
+    cr_expect_str_eq(c.langfuse_url, "http://one:3000");
+    cr_expect_eq(c.flush_interval_ms, 250);
+    cr_expect_str_eq(c.environment, "prod");
+    telemetry_conf_free(&c);
+
+    setenv("LANGFUSE_SECRET_KEY", "sk", 1);
+    setenv("LANGFUSE_BASE_URL", "https://two", 1);
+    setenv("LANGFUSE_TRACING_ENVIRONMENT", "canary", 1);
+    c = (struct telemetry_conf){0};
+    cr_assert_eq(telemetry_conf_load(&c), 0);
+    cr_expect(c.langfuse_enabled);
+    cr_expect_str_eq(c.langfuse_url, "https://two");
+    cr_expect_str_eq(c.environment, "canary");
+    telemetry_conf_free(&c);
+
+    setenv("LANGFUSE_BASE_URL", "two", 1);
+    c = (struct telemetry_conf){0};
+    cr_expect_eq(telemetry_conf_load(&c), -EINVAL);
+    telemetry_conf_free(&c);
+}
+
+Test(conf, out_of_range, .init = clear)
+{
+    static const char *const cases[][2] = {{"LANGFUSE_FLUSH_AT", "0"},
+                                           {"SPOOL_MAX_BYTES", "1000"},
+                                           {"TELEMETRY_PORT", "65536"},
+                                           {"LANGFUSE_FLUSH_INTERVAL", "-1"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct telemetry_conf c = {0};
+        setenv(cases[i][0], cases[i][1], 1);
+        cr_expect_eq(telemetry_conf_load(&c), -EINVAL, "%s", cases[i][0]);
+        telemetry_conf_free(&c);
+        unsetenv(cases[i][0]);
+    }
+}

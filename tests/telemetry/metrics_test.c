@@ -1,0 +1,319 @@
+/* The exposition, to the byte, and counters that survive (P10). */
+#include "telemetry/metrics.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/limits.h"
+#include "telemetry/account.h"
+#include "telemetry/processes.h"
+#include "tests/telemetry/support.h"
+
+static struct buf page(const struct metrics *m)
+{
+    struct buf out = BUF_INIT(METRIC_PAGE_MAX);
+
+    metrics_print(m, &out);
+    cr_assert_not(out.failed);
+    return out;
+}
+
+static void expect_lines(const struct metrics *m, const char *text)
+{
+    struct buf out = page(m);
+
+    cr_expect(strstr(out.data, text), "not there:\n%s\nbut:\n%s", text, out.data);
+    buf_free(&out);
+}
+
+static void expect_none(const struct metrics *m, const char *text)
+{
+    struct buf out = page(m);
+
+    cr_expect_null(strstr(out.data, text), "%s", text);
+    buf_free(&out);
+}
+
+Test(metrics, numbers)
+{
+    static const struct {
+        double v;
+        const char *text;
+    } cases[] = {
+        {0, "0.0"},
+        {3, "3.0"},
+        {-2.5, "-2.5"},
+        {0.005, "0.005"},
+        {0.1, "0.1"},
+        {0.75, "0.75"},
+        {0.0001, "0.0001"},
+        {0.00001, "1e-05"},
+        {0.0036624399999709567, "0.0036624399999709567"},
+        {3.616393912000092, "3.616393912000092"},
+        {6400, "6400.0"},
+        {100000.5, "100000.5"},
+        {999999, "999999.0"},
+        {1000000, "1e+06"},
+        {123456789, "1.23456789e+08"},
+        {1795477748.5248852, "1.7954777485248852e+09"},
+        {1e300, "1e+300"},
+    };
+    char out[METRIC_NUMBER_SIZE];
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        metric_number(out, cases[i].v);
+        cr_expect_str_eq(out, cases[i].text);
+    }
+    metric_number(out, strtod("inf", NULL));
+    cr_expect_str_eq(out, "+Inf");
+}
+
+Test(metrics, a_question)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+
+    account_event(m, &e);
+    expect_lines(m, "# HELP app_requests_total Total HTTP requests\n"
+                    "# TYPE app_requests_total counter\n"
+                    "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"} 1.0\n"
+                    "# HELP app_requests_created Total HTTP requests\n"
+                    "# TYPE app_requests_created gauge\n"
+                    "app_requests_created{endpoint=\"/ask\",method=\"POST\",status=\"200\"} ");
+    expect_lines(m, "# HELP app_request_latency_seconds Latency of HTTP requests in seconds\n"
+                    "# TYPE app_request_latency_seconds histogram\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.005\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.01\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.025\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.05\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.075\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.1\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.25\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.5\",method=\"POST\"} 0.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"0.75\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"1.0\",method=\"POST\"} 1.0\n");
+    expect_lines(m, "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"10.0\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"20.0\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"30.0\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"60.0\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"120.0\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"300.0\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"+Inf\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_count{endpoint=\"/ask\",method=\"POST\"} 1.0\n"
+                    "app_request_latency_seconds_sum{endpoint=\"/ask\",method=\"POST\"} 0.75\n"
+                    "# HELP app_request_latency_seconds_created Latency of HTTP requests in seconds\n"
+                    "# TYPE app_request_latency_seconds_created gauge\n"
+                    "app_request_latency_seconds_created{endpoint=\"/ask\",method=\"POST\"} ");
+    expect_lines(m, "app_llm_latency_seconds_bucket{le=\"0.75\",model=\"gpt-4o-mini\"} 1.0\n");
+    expect_lines(m, "app_llm_latency_seconds_sum{model=\"gpt-4o-mini\"} 0.6\n");
+    expect_lines(m, "# HELP app_requests_in_progress In-progress HTTP requests\n"
+                    "# TYPE app_requests_in_progress gauge\n"
+                    "app_requests_in_progress 0.0\n");
+    expect_lines(m, "app_llm_tokens_used_bucket{le=\"0.0\"} 0.0\n"
+                    "app_llm_tokens_used_bucket{le=\"50.0\"} 1.0\n"
+                    "app_llm_tokens_used_bucket{le=\"100.0\"} 1.0\n");
+    expect_lines(m, "app_llm_tokens_used_count 1.0\napp_llm_tokens_used_sum 50.0\n");
+    expect_lines(m, "atalaya_upstream_attempts_total{outcome=\"ok\"} 1.0\n");
+    metrics_free(m);
+}
+
+Test(metrics, what_counts)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+    struct event_attempt a[] = {{.duration_us = 1000000, .outcome = str_of("http"), .status = 500},
+                                {.duration_us = 2000000, .outcome = str_of("timeout")}};
+
+    e.status = 0; /* the client left: no answer, but money was spent */
+    account_event(m, &e);
+    expect_none(m, "app_requests_total{");
+    expect_lines(m, "app_llm_tokens_used_count 1.0\n");
+    e = support_event(2);
+    e.status = 502;
+    e.has_usage = false;
+    e.attempts = (struct list){a, 2};
+    e.method = str_of("BREW");
+    account_event(m, &e);
+    expect_lines(m, "app_requests_total{endpoint=\"/ask\",method=\"other\",status=\"502\"} 1.0\n");
+    expect_lines(m, "app_llm_latency_seconds_count{model=\"gpt-4o-mini\"} 1.0\n");
+    expect_lines(m, "app_llm_tokens_used_count 1.0\n");
+    expect_lines(m, "atalaya_upstream_attempts_total{outcome=\"timeout\"} 1.0\n");
+    metrics_free(m);
+}
+
+Test(metrics, labels_are_bounded_and_escaped)
+{
+    struct metrics *m = metrics_new();
+    char name[300];
+
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("a\"b\\c\nd"), 1);
+    expect_lines(m, "app_llm_latency_seconds_count{model=\"a\\\"b\\\\c\\nd\"} 1.0\n");
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("bad \xff"), 1);
+    expect_lines(m, "app_llm_latency_seconds_count{model=\"other\"} 1.0\n");
+    memset(name, 'x', sizeof name);
+    name[sizeof name - 1] = '\0';
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name), 1);
+    snprintf(name + METRIC_LABEL_MAX, sizeof name - METRIC_LABEL_MAX, "\"} 1.0\n");
+    expect_lines(m, name);
+    for (int i = 0; i < 2 * METRIC_MODELS_MAX; i++) {
+        snprintf(name, sizeof name, "model-%d", i);
+        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name), 1);
+    }
+    expect_lines(m, "model=\"model-50\"} 1.0\n");
+    expect_none(m, "model-150");
+    struct buf out = page(m);
+    size_t series = 0;
+    for (const char *at = out.data; (at = strstr(at, "app_llm_latency_seconds_count{")) != NULL; at++)
+        series++;
+    cr_expect_eq(series, METRIC_MODELS_MAX);
+    buf_free(&out);
+    metrics_free(m);
+}
+
+Test(metrics, survive_a_restart)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct metrics *m = metrics_new();
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, 1024 * (int64_t)MIB);
+    account_begin(m);
+    for (unsigned n = 1; n <= 50; n++) {
+        struct event e = support_event(n);
+        e.duration_us = n * 123457;
+        account_event(m, &e);
+    }
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("m\"2"), 1000);
+    cr_expect(metrics_dirty(m));
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(metrics_save(m, s), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    metrics_saved(m);
+    cr_expect_not(metrics_dirty(m));
+    struct buf before = page(m);
+    metrics_free(m);
+    spool_free(s);
+
+    s = support_spool(dir, 1024 * (int64_t)MIB);
+    m = metrics_new();
+    account_begin(m);
+    cr_assert_eq(metrics_load(m, s), 0);
+    struct buf after = page(m);
+    cr_expect_eq(strlen(before.data), strlen(after.data));
+    /* Series that begin at 0 come first now: compare as sets of lines, by looking each up. */
+    for (char *line = strtok(strdup(before.data), "\n"); line; line = strtok(NULL, "\n"))
+        cr_expect(strstr(after.data, line), "lost: %s", line);
+    account_event(
+        m, &(struct event){
+               .kind = EVENT_REQUEST, .status = 200, .endpoint = str_of("/ask"), .method = str_of("POST")});
+    expect_lines(m, "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"} 51.0\n");
+    buf_free(&before);
+    buf_free(&after);
+    metrics_free(m);
+    spool_free(s);
+}
+
+/* Whoever writes files for an older or newer version: unknown names, other labels, other buckets. */
+Test(metrics, what_another_version_kept)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct metrics *m = metrics_new();
+    const struct spool_series kept[] = {
+        {str_of("app_requests_total"),
+         str_of("/ask\x1fPOST\x1f"
+                "200"),
+         5, 7, str_of("")},
+        {str_of("app_requests_total"), str_of("/ask\x1fPOST"), 5, 7, str_of("")},
+        {str_of("app_gone_total"), str_of("x"), 5, 7, str_of("")},
+        {str_of("app_llm_latency_seconds"), str_of("m"), 5, 9, str_of("0.005:1 0.7:2 400.0:1 +Inf:1")},
+        {str_of("app_llm_latency_seconds"), str_of("n"), 5, 9, str_of("rubbish")},
+    };
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, 1024 * (int64_t)MIB);
+    cr_assert_eq(spool_begin(s), 0);
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+        cr_assert_eq(spool_put_series(s, &kept[i]), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_assert_eq(metrics_load(m, s), 0);
+    expect_lines(m, "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"} 7.0\n# HELP "
+                    "app_requests_created");
+    expect_lines(m, "app_requests_created{endpoint=\"/ask\",method=\"POST\",status=\"200\"} 5.0\n");
+    expect_none(m, "app_gone_total");
+    expect_lines(m, "{le=\"0.5\",model=\"m\"} 1.0\n");
+    expect_lines(m, "{le=\"0.75\",model=\"m\"} 3.0\n");
+    expect_lines(m, "{le=\"300.0\",model=\"m\"} 3.0\n");
+    expect_lines(m, "app_llm_latency_seconds_count{model=\"m\"} 5.0\n");
+    metrics_free(m);
+    spool_free(s);
+}
+
+Test(metrics, processes)
+{
+    struct metrics *m = metrics_new();
+
+    processes_parse("supervisor 0 10 running 2026-11-24T04:00:00.000000Z 0 -\n"
+                    "telemetry 0 11 ready 2026-11-24T04:00:00.000000Z 0 -\n"
+                    "llm-worker 1 13 starting 2026-11-24T04:00:00.000000Z 4 signal:KILL more fields\n"
+                    "nonsense\n",
+                    m);
+    expect_lines(m, "atalaya_process_up{index=\"0\",process=\"telemetry\"} 1.0\n"
+                    "atalaya_process_up{index=\"1\",process=\"llm-worker\"} 0.0\n");
+    expect_lines(m, "atalaya_process_restarts_total{index=\"1\",process=\"llm-worker\"} 4.0\n");
+    expect_none(m, "process=\"supervisor\"");
+    processes_parse("", m);
+    expect_none(m, "atalaya_process_up{");
+    processes_read("/nonexistent", m);
+    expect_none(m, "atalaya_process_up{");
+    metrics_free(m);
+}
+
+/* Prometheus' own linter, where it is installed, has nothing to say. */
+Test(metrics, promtool_is_silent)
+{
+    char dir[SUPPORT_DIR_SIZE], path[SUPPORT_DIR_SIZE + 16], command[256], said[4096];
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+
+    if (system("command -v promtool >/dev/null") != 0)
+        cr_skip("promtool is not installed");
+    support_dir(dir);
+    account_begin(m);
+    account_event(m, &e);
+    metrics_add(m, METRIC_UPLOADS, METRIC_WITH("ok", "traces"), 1);
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("a\"b\\c\nd ñ"), 1);
+    processes_parse("telemetry 0 11 ready 2026-11-24T04:00:00.000000Z 0 -\n", m);
+    struct buf out = page(m);
+    snprintf(path, sizeof path, "%s/page", dir);
+    FILE *f = fopen(path, "w");
+    cr_assert(f && fputs(out.data, f) >= 0 && fclose(f) == 0);
+    snprintf(command, sizeof command, "promtool check metrics <%s 2>&1", path);
+    f = popen(command, "r");
+    size_t n = fread(said, 1, sizeof said - 1, f);
+    said[n] = '\0';
+    cr_expect_eq(pclose(f), 0);
+    cr_expect_str_empty(said);
+    buf_free(&out);
+    metrics_free(m);
+}
+
+/* docs/metrics.md is printed, not written. */
+Test(metrics, document_is_up_to_date)
+{
+    char path[4096];
+    static char there[64 * KIB];
+    struct buf now = BUF_INIT(MIB);
+
+    metric_document(&now);
+    cr_assert(getenv("ATALAYA_SOURCE"));
+    snprintf(path, sizeof path, "%s/docs/metrics.md", getenv("ATALAYA_SOURCE"));
+    FILE *f = fopen(path, "r");
+    cr_assert(f, "%s", path);
+    there[fread(there, 1, sizeof there - 1, f)] = '\0';
+    fclose(f);
+    cr_expect_str_eq(there, now.data, "run: atalaya-telemetry --metrics-doc > docs/metrics.md");
+    buf_free(&now);
+}

@@ -1,0 +1,247 @@
+/* What we export is read again by the generated decoder and checked field by field (P3). */
+#include "telemetry/langfuse_otlp.h"
+
+#include <criterion/criterion.h>
+#include <zlib.h>
+
+#include "common/base/limits.h"
+#include "telemetry/gzip.h"
+#include "telemetry/otlp.pb-c.h"
+#include "tests/telemetry/support.h"
+
+static Otlp__ExportTraceServiceRequest *decode(struct otlp *o, struct buf *all)
+{
+    struct str parts[OTLP_PARTS];
+
+    otlp_export(o, parts);
+    for (size_t i = 0; i < OTLP_PARTS; i++)
+        buf_append(all, parts[i].p, parts[i].n);
+    Otlp__ExportTraceServiceRequest *q =
+        otlp__export_trace_service_request__unpack(NULL, all->len, (const uint8_t *)all->data);
+    cr_assert(q);
+    cr_assert_eq(q->n_resource_spans, 1);
+    cr_assert_eq(q->resource_spans[0]->n_scope_spans, 1);
+    return q;
+}
+
+static void add(struct otlp *o, const struct event *e)
+{
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct record r;
+
+    record_of_event(&r, e, &scratch);
+    otlp_add(o, &r);
+    buf_free(&scratch);
+}
+
+static const Otlp__AnyValue *find(Otlp__KeyValue **list, size_t n, const char *key)
+{
+    const Otlp__AnyValue *found = NULL;
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i]->key, key) == 0) {
+            cr_expect_null(found, "%s is there twice", key);
+            found = list[i]->value;
+        }
+    return found;
+}
+
+static const char *text(const Otlp__Span *s, const char *key)
+{
+    const Otlp__AnyValue *v = find(s->attributes, s->n_attributes, key);
+
+    if (!v)
+        return NULL;
+    cr_assert_eq(v->value_case, OTLP__ANY_VALUE__VALUE_STRING_VALUE, "%s", key);
+    return v->string_value;
+}
+
+static int64_t number(const Otlp__Span *s, const char *key)
+{
+    const Otlp__AnyValue *v = find(s->attributes, s->n_attributes, key);
+
+    cr_assert(v && v->value_case == OTLP__ANY_VALUE__VALUE_INT_VALUE, "%s", key);
+    return v->int_value;
+}
+
+#define EXPECT_TEXT(s, key, value)                                                                           \
+    do {                                                                                                     \
+        const char *got_ = text(s, key);                                                                     \
+        cr_expect(got_ &&strcmp(got_, value) == 0, "%s: %s", key, got_ ? got_ : "(none)");                   \
+    } while (0)
+
+Test(otlp, one_question)
+{
+    struct otlp *o = otlp_new("staging", "v7");
+    struct buf all = BUF_INIT(MIB);
+    struct event e = support_event(0x1f);
+
+    add(o, &e);
+    cr_expect_eq(otlp_spans(o), 1);
+    Otlp__ExportTraceServiceRequest *q = decode(o, &all);
+    const Otlp__Resource *resource = q->resource_spans[0]->resource;
+    const Otlp__AnyValue *name = find(resource->attributes, resource->n_attributes, "service.name");
+    cr_expect_str_eq(name->string_value, "atalaya");
+    const Otlp__ScopeSpans *scope = q->resource_spans[0]->scope_spans[0];
+    cr_expect_str_eq(scope->scope->name, "langfuse-sdk-atalaya");
+    cr_assert_eq(scope->n_spans, 1);
+
+    const Otlp__Span *s = scope->spans[0];
+    cr_expect_str_eq(s->name, "openai_chat_completion");
+    cr_assert_eq(s->trace_id.len, 16);
+    cr_expect_eq(s->trace_id.data[15], 0x1f);
+    cr_assert_eq(s->span_id.len, 8);
+    cr_expect_eq(s->span_id.data[7], 0x1f);
+    cr_expect_eq(s->parent_span_id.len, 0, "a root has no parent, not one of zeroes");
+    cr_expect_eq(s->start_time_unix_nano, 1700000000000000000u);
+    cr_expect_eq(s->end_time_unix_nano, 1700000000750000000u);
+    cr_expect_eq(s->status->code, OTLP__STATUS__STATUS_CODE__STATUS_CODE_UNSET);
+    EXPECT_TEXT(s, "langfuse.observation.type", "generation");
+    EXPECT_TEXT(s, "langfuse.trace.name", "qa_chat");
+    EXPECT_TEXT(s, "langfuse.user.id", "user-31");
+    EXPECT_TEXT(s, "langfuse.observation.input", "question 31");
+    EXPECT_TEXT(s, "langfuse.observation.output", "una respuesta");
+    EXPECT_TEXT(s, "langfuse.observation.model.name", "gpt-4o-mini");
+    EXPECT_TEXT(s, "langfuse.observation.model.parameters", "{\"temperature\":0.2}");
+    EXPECT_TEXT(s, "langfuse.observation.usage_details", "{\"input\":20,\"output\":30,\"total\":50}");
+    EXPECT_TEXT(s, "langfuse.observation.metadata.prompt_version", "qa_enhanced_v1");
+    EXPECT_TEXT(s, "langfuse.trace.metadata.prompt_version", "qa_enhanced_v1");
+    EXPECT_TEXT(s, "langfuse.environment", "staging");
+    EXPECT_TEXT(s, "langfuse.release", "v7");
+    cr_expect_null(text(s, "langfuse.observation.level"));
+    cr_expect_null(find(s->attributes, s->n_attributes, "langfuse.internal.is_app_root"));
+    otlp__export_trace_service_request__free_unpacked(q, NULL);
+    buf_free(&all);
+    otlp_free(o);
+}
+
+Test(otlp, nothing_is_sent_that_is_not_known)
+{
+    struct otlp *o = otlp_new("", "");
+    struct buf all = BUF_INIT(MIB);
+    struct event e = support_event(1);
+
+    e.has_usage = false;
+    e.answer = e.model = (struct str){"", 0};
+    e.status = 502;
+    e.error = str_of("timeout");
+    add(o, &e);
+    Otlp__ExportTraceServiceRequest *q = decode(o, &all);
+    const Otlp__Span *s = q->resource_spans[0]->scope_spans[0]->spans[0];
+    cr_expect_null(text(s, "langfuse.observation.output"));
+    cr_expect_null(text(s, "langfuse.observation.model.name"));
+    cr_expect_null(text(s, "langfuse.observation.usage_details"));
+    cr_expect_null(text(s, "langfuse.environment"));
+    cr_expect_null(text(s, "langfuse.release"));
+    EXPECT_TEXT(s, "langfuse.observation.level", "ERROR");
+    EXPECT_TEXT(s, "langfuse.observation.status_message", "timeout");
+    cr_expect_eq(s->status->code, OTLP__STATUS__STATUS_CODE__STATUS_CODE_ERROR);
+    cr_expect_str_eq(s->status->message, "timeout");
+    otlp__export_trace_service_request__free_unpacked(q, NULL);
+    buf_free(&all);
+    otlp_free(o);
+}
+
+Test(otlp, joins_the_callers_trace)
+{
+    struct otlp *o = otlp_new("", "");
+    struct buf all = BUF_INIT(MIB);
+    struct event e = support_event(1);
+
+    e.parent_id = str_of("00f067aa0ba902b7");
+    add(o, &e);
+    Otlp__ExportTraceServiceRequest *q = decode(o, &all);
+    const Otlp__Span *s = q->resource_spans[0]->scope_spans[0]->spans[0];
+    cr_assert_eq(s->parent_span_id.len, 8);
+    cr_expect_eq(s->parent_span_id.data[1], 0xf0);
+    const Otlp__AnyValue *v = find(s->attributes, s->n_attributes, "langfuse.internal.is_app_root");
+    cr_expect(v && v->value_case == OTLP__ANY_VALUE__VALUE_BOOL_VALUE && v->bool_value);
+    otlp__export_trace_service_request__free_unpacked(q, NULL);
+    buf_free(&all);
+    otlp_free(o);
+}
+
+Test(otlp, attempts_are_children_with_ids_that_stay)
+{
+    struct otlp *o = otlp_new("", "");
+    struct buf all = BUF_INIT(MIB), again = BUF_INIT(MIB);
+    struct event e = support_event(5);
+    struct event_attempt a[2] = {
+        {.start_us = 100,
+         .duration_us = 50,
+         .status = 503,
+         .outcome = str_of("http"),
+         .upstream_id = str_of("r1")},
+        {.start_us = 400, .duration_us = 70, .wait_us = 250000, .status = 200, .outcome = str_of("ok")}};
+
+    e.attempts = (struct list){a, 2};
+    add(o, &e);
+    Otlp__ExportTraceServiceRequest *q = decode(o, &all);
+    const Otlp__ScopeSpans *spans = q->resource_spans[0]->scope_spans[0];
+    cr_assert_eq(spans->n_spans, 3);
+    const Otlp__Span *first = spans->spans[1], *second = spans->spans[2];
+    for (size_t i = 1; i < 3; i++) {
+        cr_assert_eq(spans->spans[i]->parent_span_id.len, 8);
+        cr_expect_eq(spans->spans[i]->parent_span_id.data[7], 5);
+        cr_expect_eq(spans->spans[i]->trace_id.data[15], 5);
+        EXPECT_TEXT(spans->spans[i], "langfuse.observation.type", "span");
+        EXPECT_TEXT(spans->spans[i], "langfuse.trace.name", "qa_chat");
+        EXPECT_TEXT(spans->spans[i], "langfuse.user.id", "user-5");
+    }
+    cr_expect_neq(memcmp(first->span_id.data, second->span_id.data, 8), 0);
+    cr_expect_neq(memcmp(first->span_id.data, spans->spans[0]->span_id.data, 8), 0);
+    cr_expect_eq(first->start_time_unix_nano, 100000);
+    cr_expect_eq(first->end_time_unix_nano, 150000);
+    cr_expect_eq(number(first, "langfuse.observation.metadata.http_status"), 503);
+    cr_expect_eq(number(second, "langfuse.observation.metadata.wait_ms"), 250);
+    EXPECT_TEXT(first, "langfuse.observation.level", "WARNING");
+    cr_expect_null(text(second, "langfuse.observation.level"));
+
+    otlp_reset(o);
+    add(o, &e);
+    otlp__export_trace_service_request__free_unpacked(decode(o, &again), NULL);
+    cr_expect(all.len == again.len && memcmp(all.data, again.data, all.len) == 0,
+              "a second export is the same");
+    otlp__export_trace_service_request__free_unpacked(q, NULL);
+    buf_free(&all);
+    buf_free(&again);
+    otlp_free(o);
+}
+
+Test(otlp, gzip_holds_the_same_bytes)
+{
+    struct otlp *o = otlp_new("dev", "");
+    struct gzip *z = gzip_new();
+    struct buf all = BUF_INIT(MIB), packed = BUF_INIT(MIB);
+    static unsigned char out[MIB];
+    struct str parts[OTLP_PARTS];
+
+    for (int round = 0; round < 2; round++) {
+        otlp_reset(o);
+        buf_reset(&all);
+        buf_reset(&packed);
+        for (unsigned n = 1; n <= 100; n++) {
+            struct event e = support_event(n);
+            add(o, &e);
+        }
+        Otlp__ExportTraceServiceRequest *q = decode(o, &all);
+        cr_expect_eq(q->resource_spans[0]->scope_spans[0]->n_spans, 100);
+        otlp__export_trace_service_request__free_unpacked(q, NULL);
+        otlp_export(o, parts);
+        gzip_pack(z, &packed, parts, OTLP_PARTS);
+        cr_assert_lt(packed.len, all.len / 5);
+        z_stream s = {.next_in = (Bytef *)packed.data,
+                      .avail_in = (uInt)packed.len,
+                      .next_out = out,
+                      .avail_out = sizeof out};
+        cr_assert_eq(inflateInit2(&s, 15 + 16), Z_OK);
+        cr_assert_eq(inflate(&s, Z_FINISH), Z_STREAM_END);
+        cr_expect_eq(s.total_out, all.len);
+        cr_expect_eq(memcmp(out, all.data, all.len), 0);
+        inflateEnd(&s);
+    }
+    buf_free(&all);
+    buf_free(&packed);
+    gzip_free(z);
+    otlp_free(o);
+}

@@ -1,0 +1,406 @@
+/* The spool: what is committed stays (P2), the bound holds and the oldest go (P4), a bad file is moved aside. */
+#include "telemetry/spool.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/limits.h"
+#include "tests/telemetry/support.h"
+
+#define PLENTY (1024 * (int64_t)MIB)
+
+static unsigned number_of(const struct record *r)
+{
+    unsigned n = 0;
+
+    cr_assert_eq(sscanf(r->question.p, "question %u", &n), 1);
+    return n;
+}
+
+/* Reads everything; the numbers must rise. Returns how many there are. */
+static unsigned read_all(struct spool *s, unsigned *first, unsigned *last)
+{
+    struct record r;
+    unsigned n = 0;
+    int rc;
+
+    *first = *last = 0;
+    cr_assert_eq(spool_scan(s, 1, INT64_MAX), 0);
+    while ((rc = spool_next(s, &r)) > 0) {
+        unsigned k = number_of(&r);
+        cr_expect_gt(k, *last);
+        *first = n++ ? *first : k;
+        *last = k;
+    }
+    cr_assert_eq(rc, 0);
+    spool_scan_end(s);
+    return n;
+}
+
+Test(spool, a_record_comes_back_whole)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct record r;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 3, 3);
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    cr_assert_eq(spool_records(s), 1);
+    cr_assert_eq(spool_scan(s, 1, 99), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect_eq(r.seq, 1);
+    cr_expect_eq(r.stage, RECORD_NEW);
+    cr_expect_eq(r.bytes, spool_bytes(s));
+    cr_expect(str_eq(r.trace_id, "00000000000000000000000000000003"));
+    cr_expect(str_eq(r.generation_id, "0000000000000003"));
+    cr_expect(str_eq(r.parent_id, ""));
+    cr_expect(str_eq(r.request_id, "request-3"));
+    cr_expect(str_eq(r.user_id, "user-3"));
+    cr_expect(str_eq(r.question, "question 3"));
+    cr_expect(str_eq(r.answer, "una respuesta"));
+    cr_expect(str_eq(r.model, "gpt-4o-mini"));
+    cr_expect(str_eq(r.error, "") && str_eq(r.error_text, ""));
+    cr_expect_eq(r.status, 200);
+    cr_expect_eq(r.start_us, 1700000000000000);
+    cr_expect_eq(r.duration_us, 750000);
+    cr_expect_eq(r.queue_us, 1000);
+    cr_expect_eq(r.worker_us, 700000);
+    cr_expect_eq(r.dispatches, 1);
+    cr_expect_eq(r.tries, 1);
+    cr_expect_not(r.truncated);
+    cr_expect(r.has_usage && r.has_scores);
+    cr_expect_eq(r.prompt_tokens, 20);
+    cr_expect_eq(r.completion_tokens, 30);
+    cr_expect_eq(r.total_tokens, 50);
+    cr_expect_float_eq(r.toxicity_safe, 0.8, 1e-12);
+    cr_expect_eq(spool_next(s, &r), 0);
+    spool_scan_end(s);
+    spool_free(s);
+}
+
+Test(spool, unknown_is_not_zero)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(1);
+    struct record r;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    e.has_usage = e.has_scores = false;
+    record_of_event(&r, &e, &scratch);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_put(s, &r), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    support_put(s, 2, 2);
+    cr_assert_eq(spool_scan(s, 1, 2), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect_not(r.has_usage || r.has_scores);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect(r.has_usage && r.has_scores, "what the last row had bound is not left over");
+    spool_scan_end(s);
+    spool_free(s);
+    buf_free(&scratch);
+}
+
+Test(spool, rollback_leaves_no_trace)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(2);
+    struct record r;
+    unsigned first, last;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 1);
+    int64_t bytes = spool_bytes(s);
+    record_of_event(&r, &e, &scratch);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_put(s, &r), 0);
+    cr_assert_eq(spool_delete(s, 1, 1), 0);
+    spool_rollback(s);
+    cr_expect_eq(spool_records(s), 1);
+    cr_expect_eq(spool_bytes(s), bytes);
+    cr_expect_eq(read_all(s, &first, &last), 1);
+    cr_expect_eq(first, 1);
+    support_put(s, 3, 3);
+    cr_expect_eq(read_all(s, &first, &last), 2);
+    spool_free(s);
+    buf_free(&scratch);
+}
+
+Test(spool, stages_and_deletion)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct record r;
+    unsigned first, last;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 10);
+    cr_expect_eq(spool_waiting(s, 0), 10);
+    cr_expect_eq(spool_waiting(s, 4), 6);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_mark_sent(s, 4, 6), 0);
+    cr_assert_eq(spool_delete(s, 1, 3), 0);
+    cr_assert_eq(spool_delete(s, 8, 8), 0);
+    cr_assert_eq(spool_delete(s, 50, 60), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(spool_records(s), 6);
+    cr_expect_eq(spool_waiting(s, 0), 7, "at most so many");
+    cr_expect_eq(spool_last(s), 10);
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    cr_expect_eq(spool_records(s), 6);
+    cr_assert_eq(spool_scan(s, 5, 7), 0);
+    for (int64_t seq = 5; seq <= 7; seq++) {
+        cr_assert_eq(spool_next(s, &r), 1);
+        cr_expect_eq(r.seq, seq);
+        cr_expect_eq(r.stage, seq < 7 ? RECORD_TRACE_SENT : RECORD_NEW);
+    }
+    spool_scan_end(s);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_delete(s, 1, 10), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(spool_records(s), 0);
+    cr_expect_eq(spool_bytes(s), 0);
+    cr_expect_eq(spool_waiting(s, 0), 0);
+    cr_expect_eq(spool_oldest_us(s), 0);
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    support_put(s, 20, 20);
+    cr_expect_eq(spool_last(s), 11, "numbers are not used twice");
+    cr_expect_eq(read_all(s, &first, &last), 1);
+    spool_free(s);
+}
+
+Test(spool, the_bound_holds)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    unsigned first, last;
+    int64_t dropped = 0, sum = 0;
+    const int64_t bound = 20000;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, bound);
+    for (unsigned n = 1; n <= 300; n += 10) {
+        support_put(s, n, n + 9);
+        cr_assert_eq(spool_begin(s), 0);
+        cr_assert_eq(spool_trim(s, &dropped), 0);
+        cr_assert_eq(spool_commit(s), 0);
+        sum += dropped;
+        cr_expect_leq(spool_bytes(s), bound);
+    }
+    unsigned left = read_all(s, &first, &last);
+    cr_expect_eq(last, 300, "the newest stay");
+    cr_expect_eq(first, 300 - left + 1);
+    cr_expect_eq(sum + left, 300, "each is kept or counted");
+    cr_expect_eq(left, spool_records(s));
+    cr_expect_gt(left, 20);
+    spool_free(s);
+}
+
+static void expect_sender(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us)
+{
+    uint64_t *n = arg;
+
+    cr_expect_eq(seq, epoch - UINT64_MAX / 2);
+    cr_expect_eq(seen_us, (int64_t)seq);
+    cr_expect_gt(seq, *n, "longest silent first");
+    *n = seq;
+}
+
+Test(spool, senders_are_remembered_and_pruned)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    uint64_t n = 0;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    cr_assert_eq(spool_begin(s), 0);
+    for (uint64_t i = 1; i <= EVENT_SENDERS_MAX + 20; i++) /* half of the epochs do not fit into int64_t */
+        cr_assert_eq(spool_put_sender(s, UINT64_MAX / 2 + i, i, (int64_t)i), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    n = 20;
+    cr_assert_eq(spool_each_sender(s, expect_sender, &n), 0);
+    cr_expect_eq(n, EVENT_SENDERS_MAX + 20);
+    spool_free(s);
+}
+
+static size_t count_files(const char *dir, const char *prefix)
+{
+    char command[256], line[256];
+    size_t n = 0;
+
+    snprintf(command, sizeof command, "ls %s", dir);
+    FILE *f = popen(command, "r");
+    cr_assert(f);
+    while (fgets(line, sizeof line, f))
+        n += strncmp(line, prefix, strlen(prefix)) == 0;
+    pclose(f);
+    return n;
+}
+
+static void write_at(const char *dir, const char *bytes, size_t n, off_t at, bool truncate)
+{
+    char path[SUPPORT_DIR_SIZE + 16];
+
+    snprintf(path, sizeof path, "%s/spool.db", dir);
+    int fd = open(path, O_WRONLY | O_CREAT | (truncate ? O_TRUNC : 0), 0600);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(pwrite(fd, bytes, n, at), (ssize_t)n);
+    close(fd);
+}
+
+Test(spool, what_is_no_database_is_moved_aside)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    static const char text[] =
+        "this is a text file, and somebody may still want it; it is longer than a header is";
+
+    support_dir(dir);
+    write_at(dir, text, sizeof text, 0, true);
+    struct spool *s = support_spool(dir, PLENTY);
+    cr_expect_eq(spool_replaced(s), 1);
+    cr_expect_eq(count_files(dir, "spool.db.corrupt-"), 1);
+    support_put(s, 1, 5);
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    cr_expect_eq(spool_replaced(s), 0);
+    cr_expect_eq(spool_records(s), 5);
+    spool_free(s);
+}
+
+Test(spool, a_database_of_somebody_else_is_moved_aside_unchanged)
+{
+    char dir[SUPPORT_DIR_SIZE], path[SUPPORT_DIR_SIZE + 16];
+    sqlite3 *db;
+
+    support_dir(dir);
+    snprintf(path, sizeof path, "%s/spool.db", dir);
+    cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
+    cr_assert_eq(sqlite3_exec(db, "CREATE TABLE record(x); INSERT INTO record VALUES(1)", NULL, NULL, NULL),
+                 SQLITE_OK);
+    sqlite3_close(db);
+    struct spool *s = support_spool(dir, PLENTY);
+    cr_expect_eq(spool_replaced(s), 1);
+    cr_expect_eq(count_files(dir, "spool.db.corrupt-"), 1, "no -wal: it has not been touched");
+    cr_expect_eq(spool_records(s), 0);
+    spool_free(s);
+}
+
+/* Damage that shows only when a page in the middle is read. */
+Test(spool, a_file_damaged_in_use_is_replaced_and_numbers_go_on)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    static char garbage[64 * KIB];
+    struct record r;
+    int64_t dropped = 0;
+    int rc;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 1000);
+    spool_free(s); /* checkpoints: everything is in the main file */
+    s = support_spool(dir, PLENTY);
+    memset(garbage, 0x5a, sizeof garbage);
+    write_at(dir, garbage, sizeof garbage, 4096 * 8, false);
+    cr_assert_eq(spool_scan(s, 1, INT64_MAX), 0);
+    while ((rc = spool_next(s, &r)) > 0)
+        ;
+    spool_scan_end(s);
+    if (rc == 0) { /* the pages were still in the cache: write through them */
+        cr_assert_eq(spool_begin(s), 0);
+        rc = spool_delete(s, 1, 1000);
+        spool_rollback(s);
+    }
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    cr_assert_eq(spool_scan(s, 1, INT64_MAX), 0);
+    while ((rc = spool_next(s, &r)) > 0)
+        ;
+    spool_scan_end(s);
+    if (spool_replaced(s) == 0) {
+        cr_assert_eq(rc, -EUCLEAN);
+        int64_t last = spool_last(s);
+        cr_assert_eq(spool_repair(s, rc, &dropped), 0);
+        support_put(s, 1, 1);
+        cr_expect_eq(spool_last(s), last + 1);
+    }
+    cr_expect_eq(spool_replaced(s), 1);
+    cr_expect_geq(count_files(dir, "spool.db.corrupt-"), 1);
+    spool_free(s);
+}
+
+Test(spool, one_process_a_folder)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct spool *second = NULL;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    cr_expect_eq(spool_open(&second, dir, PLENTY), -EAGAIN);
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    spool_free(s);
+    cr_expect_eq(spool_open(&second, "/nonexistent/folder", PLENTY), -ENOENT);
+}
+
+/* A child commits record after record and says so; it is killed with -9 at any moment. */
+static void commit_for_ever(const char *dir, int out)
+{
+    struct spool *s = support_spool(dir, PLENTY);
+
+    for (unsigned n = (unsigned)spool_last(s) + 1;; n++) {
+        support_put(s, n, n);
+        if (write(out, &n, sizeof n) != sizeof n)
+            _exit(1);
+    }
+}
+
+Test(spool, kill_9_loses_nothing_that_was_acknowledged, .timeout = 60)
+{
+    char dir[SUPPORT_DIR_SIZE];
+
+    support_dir(dir);
+    unsigned acknowledged = 0;
+    for (int round = 0; round < 20; round++) {
+        int pipe_fd[2];
+        unsigned n, first, last;
+        cr_assert_eq(pipe(pipe_fd), 0);
+        pid_t pid = fork();
+        cr_assert_geq(pid, 0);
+        if (pid == 0)
+            commit_for_ever(dir, pipe_fd[1]);
+        close(pipe_fd[1]);
+        for (int i = 0; i < 5 + 13 * round && read(pipe_fd[0], &n, sizeof n) == sizeof n; i++)
+            acknowledged = n;
+        kill(pid, SIGKILL);
+        while (read(pipe_fd[0], &n, sizeof n) == sizeof n)
+            acknowledged = n;
+        close(pipe_fd[0]);
+        cr_assert_eq(waitpid(pid, NULL, 0), pid);
+
+        struct spool *s = support_spool(dir, PLENTY);
+        cr_expect_eq(spool_replaced(s), 0);
+        unsigned count = read_all(s, &first, &last);
+        cr_expect_eq(first, 1);
+        cr_expect_eq(count, last);
+        cr_expect(last == acknowledged || last == acknowledged + 1, "%u said, %u there", acknowledged, last);
+        spool_free(s);
+    }
+    cr_expect_gt(acknowledged, 1000);
+}

@@ -1,0 +1,29 @@
+/*
+ * support.h - what the tests of telemetry share: a folder, a sample event, a loop that does not wait for ever
+ *
+ * Errors   fail the test.
+ */
+#ifndef ATALAYA_TESTS_TELEMETRY_SUPPORT_H
+#define ATALAYA_TESTS_TELEMETRY_SUPPORT_H
+
+#include "common/proc/loop.h"
+#include "common/wire/event.h"
+#include "telemetry/spool.h"
+
+#define SUPPORT_PATIENCE_MS 20000
+#define SUPPORT_DIR_SIZE    64
+
+void support_dir(char out[SUPPORT_DIR_SIZE]); /* a new folder below /tmp; removed when the test ends */
+
+/* A finished question with every field set. Number n (from 1) is in its ids, user and question. */
+struct event support_event(unsigned n);
+
+struct spool *support_spool(const char *dir, int64_t max_bytes);
+
+/* Puts events number first..last in one transaction. */
+void support_put(struct spool *s, unsigned first, unsigned last);
+
+/* Runs the loop until done(arg) or, failing the test, for SUPPORT_PATIENCE_MS. */
+void support_run(struct loop *l, bool (*done)(void *arg), void *arg);
+
+#endif
