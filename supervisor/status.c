@@ -164,7 +164,7 @@ int status_show(const char *dir)
     static struct status_line lines[STATUS_LINES_MAX];
     static char text[STATUS_TEXT_MAX];
     pid_t holder;
-    size_t n;
+    size_t n = 0;
 
     int rc = lock_probe(dir, &holder);
     if (rc == 0) {

@@ -253,7 +253,7 @@ static bool commit(struct ingest *in)
 }
 
 /* A peer that has gone meanwhile gets nothing: it will ask again. */
-static void reply(struct ingest *in, const struct zroute *to, const struct event *e)
+static int reply(struct ingest *in, const struct zroute *to, const struct event *e)
 {
     struct buf body = BUF_INIT(WIRE_MESSAGE_MAX);
 
@@ -263,19 +263,39 @@ static void reply(struct ingest *in, const struct zroute *to, const struct event
     if (rc < 0)
         log_debug("an answer on the events wire is lost: %s", strerror(-rc));
     buf_free(&body);
+    return rc;
+}
+
+static int send_ack(struct ingest *in, const struct sender *s)
+{
+    struct event ack = {
+        .kind = EVENT_ACK, .epoch = s->epoch, .seq = s->last, .langfuse_enabled = in->conf.langfuse_enabled};
+
+    return reply(in, &s->route, &ack);
 }
 
 static void acknowledge(struct ingest *in)
 {
     for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;) {
-        struct event ack = {.kind = EVENT_ACK,
-                            .epoch = s->epoch,
-                            .seq = s->last,
-                            .langfuse_enabled = in->conf.langfuse_enabled};
         if (s->owed)
-            reply(in, &s->route, &ack);
+            (void)send_ack(in, s);
         s->owed = false;
     }
+}
+
+bool ingest_deserted(struct ingest *in)
+{
+    bool deserted = true;
+
+    for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;) {
+        if (s->route.n == 0)
+            continue;
+        if (send_ack(in, s) == -EHOSTUNREACH)
+            s->route.n = 0;
+        else
+            deserted = false;
+    }
+    return deserted;
 }
 
 static void answer_scrapes(struct ingest *in)
@@ -286,7 +306,7 @@ static void answer_scrapes(struct ingest *in)
         in->conf.page(in->conf.arg, &text);
     for (size_t i = 0; i < in->n_asked; i++) {
         struct event e = {.kind = EVENT_EXPOSITION, .id = in->asked[i].id, .text = buf_str(&text)};
-        reply(in, &in->asked[i].route, &e);
+        (void)reply(in, &in->asked[i].route, &e);
     }
     in->n_asked = 0;
     buf_free(&text);

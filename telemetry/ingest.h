@@ -41,6 +41,9 @@ void ingest_settle(struct ingest *in); /* reads what is there and finishes the t
 /* The spool has failed in other hands: repairs it, and keeps counters and senders in step with what was lost. */
 int ingest_repair(struct ingest *in, int error);
 
+/* True when no sender is connected any more. Asks each of them: a message to a peer that has gone fails at once. */
+bool ingest_deserted(struct ingest *in);
+
 uint64_t ingest_in_progress(const struct ingest *in);
 
 #endif

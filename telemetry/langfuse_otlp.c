@@ -127,15 +127,19 @@ static void put_bool(struct draft *d, const char *key, bool value)
     v->bool_value = value;
 }
 
+/* An id that is none is left out: Langfuse refuses the span then, instead of hiding it under zeroes. */
 static unsigned digit(char c)
 {
     return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
-static void from_hex(uint8_t *out, size_t n, struct str hex)
+static ProtobufCBinaryData from_hex(uint8_t *out, size_t n, struct str hex)
 {
+    if (hex.n != 2 * n)
+        return (ProtobufCBinaryData){0, out};
     for (size_t i = 0; i < n; i++)
-        out[i] = hex.n == 2 * n ? (uint8_t)(digit(hex.p[2 * i]) << 4 | digit(hex.p[2 * i + 1])) : 0;
+        out[i] = (uint8_t)(digit(hex.p[2 * i]) << 4 | digit(hex.p[2 * i + 1]));
+    return (ProtobufCBinaryData){n, out};
 }
 
 static void begin(struct draft *d, const struct record *r, const char *name)
@@ -146,15 +150,12 @@ static void begin(struct draft *d, const struct record *r, const char *name)
     d->span.attributes = d->list;
     d->span.name = unconst(name);
     d->span.kind = OTLP__SPAN__SPAN_KIND__SPAN_KIND_CLIENT;
-    from_hex(d->trace_id, sizeof d->trace_id, r->trace_id);
-    d->span.trace_id = (ProtobufCBinaryData){sizeof d->trace_id, d->trace_id};
-    d->span.span_id = (ProtobufCBinaryData){sizeof d->span_id, d->span_id};
+    d->span.trace_id = from_hex(d->trace_id, sizeof d->trace_id, r->trace_id);
 }
 
 static void set_parent(struct draft *d, struct str hex)
 {
-    from_hex(d->parent_id, sizeof d->parent_id, hex);
-    d->span.parent_span_id = (ProtobufCBinaryData){sizeof d->parent_id, d->parent_id};
+    d->span.parent_span_id = from_hex(d->parent_id, sizeof d->parent_id, hex);
 }
 
 static void set_times(struct draft *d, int64_t start_us, int64_t duration_us)
@@ -237,7 +238,7 @@ static void add_generation(struct otlp *o, const struct record *r)
     struct draft d;
 
     begin(&d, r, GENERATION_NAME);
-    from_hex(d.span_id, sizeof d.span_id, r->generation_id);
+    d.span.span_id = from_hex(d.span_id, sizeof d.span_id, r->generation_id);
     if (r->parent_id.n) {
         set_parent(&d, r->parent_id);
         put_bool(&d, "langfuse.internal.is_app_root", true);
@@ -262,12 +263,12 @@ static void add_generation(struct otlp *o, const struct record *r)
 }
 
 /* Fixed for an attempt, different from every other: a bijection of the generation's id for each index. */
-static void attempt_id(uint8_t out[8], struct str generation_id, size_t index)
+static ProtobufCBinaryData attempt_id(uint8_t out[8], struct str generation_id, size_t index)
 {
-    uint64_t v;
+    uint64_t v = 0;
 
-    from_hex(out, 8, generation_id);
-    memcpy(&v, out, sizeof v);
+    if (from_hex(out, sizeof v, generation_id).len)
+        memcpy(&v, out, sizeof v);
     v += 0x9e3779b97f4a7c15u * (index + 1);
     v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
     v = (v ^ v >> 27) * 0x94d049bb133111ebu;
@@ -275,6 +276,7 @@ static void attempt_id(uint8_t out[8], struct str generation_id, size_t index)
     if (v == 0)
         v = index + 1;
     memcpy(out, &v, sizeof v);
+    return (ProtobufCBinaryData){sizeof v, out};
 }
 
 static void add_attempt(struct otlp *o, const struct record *r, const struct event_attempt *a, size_t index)
@@ -282,7 +284,7 @@ static void add_attempt(struct otlp *o, const struct record *r, const struct eve
     struct draft d;
 
     begin(&d, r, ATTEMPT_NAME);
-    attempt_id(d.span_id, r->generation_id, index);
+    d.span.span_id = attempt_id(d.span_id, r->generation_id, index);
     set_parent(&d, r->generation_id);
     set_times(&d, a->start_us, a->duration_us);
     put_text(&d, "langfuse.observation.type", "span");

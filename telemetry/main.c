@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@
 #include "telemetry/processes.h"
 #include "telemetry/upload.h"
 
+#define LOOK_EVERY_MS 20
+
 struct telemetry {
     struct daemon daemon;
     struct telemetry_conf conf;
@@ -28,6 +31,7 @@ struct telemetry {
     struct upload *upload; /* NULL without keys */
     struct exposition *exposition;
     struct http *http;
+    struct loop_timer leaving;
 };
 
 static void fill_metrics(void *arg, struct buf *out)
@@ -174,22 +178,42 @@ static int init(void *self, struct loop *loop)
     return open_http(t);
 }
 
-/* The senders are gone already, or going: what they have handed over is taken, then uploaded. */
+static bool supervisor_is_gone(void)
+{
+    struct pollfd p = {.fd = child_lifeline_fd()};
+
+    return p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+}
+
+/* A supervisor stops the senders before us. When it dies, everybody drains at once: then we stay until the last sender
+ * has left, or its records would have to wait for the next life. */
+static void leave(void *arg)
+{
+    struct telemetry *t = arg;
+
+    ingest_settle(t->ingest);
+    if (supervisor_is_gone() && !ingest_deserted(t->ingest))
+        loop_timer_set(t->loop, &t->leaving, clock_ms() + LOOK_EVERY_MS);
+    else if (t->upload)
+        upload_drain(t->upload);
+    else
+        daemon_drained(&t->daemon);
+}
+
 static void drain(void *self)
 {
     struct telemetry *t = self;
 
-    ingest_settle(t->ingest);
-    if (t->upload)
-        upload_drain(t->upload);
-    else
-        daemon_drained(&t->daemon);
+    t->leaving = (struct loop_timer){.fn = leave, .arg = t};
+    leave(t);
 }
 
 static void fini(void *self)
 {
     struct telemetry *t = self;
 
+    if (t->loop)
+        loop_timer_clear(t->loop, &t->leaving);
     if (t->ingest)
         ingest_settle(t->ingest);
     exposition_close(t->exposition);

@@ -131,7 +131,7 @@ static int shortest(char digits[20], double v)
     while (n > 1 && digits[n - 1] == '0')
         n--;
     digits[n] = '\0';
-    return atoi(strchr(text, 'e') + 1);
+    return (int)strtol(strchr(text, 'e') + 1, NULL, 10);
 }
 
 /* From a million up the client writes exponents, below a ten-thousandth Python itself does. */

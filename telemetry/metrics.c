@@ -1,5 +1,6 @@
 #include "telemetry/metrics.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,7 @@ static uint32_t hash_of(const char *const values[METRIC_LABELS], size_t n)
     uint32_t h = 2166136261u;
 
     for (size_t i = 0; i < n; i++) {
+        assert(values[i]);
         for (const char *c = values[i]; *c; c++)
             h = (h ^ (unsigned char)*c) * 16777619u;
         h = (h ^ SEPARATOR) * 16777619u;

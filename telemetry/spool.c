@@ -532,7 +532,7 @@ static int trim_to(struct spool *s, int64_t most, int64_t *dropped)
 {
     *dropped = 0;
     while (s->now.bytes > most && s->now.records > 0) {
-        int64_t last, n;
+        int64_t last = 0, n = 0;
         int rc = oldest_until(s, most, &last);
         if (rc == 0)
             rc = delete_range(s, s->now.first, last, &n);

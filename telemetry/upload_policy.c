@@ -93,7 +93,7 @@ int64_t upload_retry_after(struct str value, int64_t wall_us)
     double s = strtod(text, &end);
     if (*end || strspn(text, "0123456789.") != value.n)
         return -1;
-    return s > UPLOAD_WAIT_MAX_MS / 1000 ? UPLOAD_WAIT_MAX_MS : capped((int64_t)(s * 1000));
+    return s > UPLOAD_WAIT_MAX_MS / 1000.0 ? UPLOAD_WAIT_MAX_MS : capped((int64_t)(s * 1000));
 }
 
 int64_t upload_backoff(unsigned attempt, uint32_t random)

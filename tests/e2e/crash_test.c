@@ -134,23 +134,47 @@ static bool nobody_left(const struct e2e *e)
     return none;
 }
 
-/* P9: even without the supervisor no child stays: the life-line. */
-Test(crash, supervisor_killed)
+static void kill_supervisor(struct e2e *e)
 {
-    struct e2e *e = e2e_new();
+    pid_t supervisor = e->supervisor;
     int status = 0;
 
-    e2e_start(e);
-    expect_answers(e, 1);
-    pid_t supervisor = e->supervisor;
     kill(supervisor, SIGKILL);
     E2E_WAIT(E2E_WAIT_SECONDS, process_ended(supervisor, &status));
     e->supervisor = 0;
-    E2E_WAIT(10, nobody_left(e));
+}
 
-    /* What it left behind does not keep the next one from starting, and no record is lost. */
+/* P9: even without the supervisor no child stays: the life-line. What it leaves behind does not keep the next one from
+ * starting. */
+Test(crash, supervisor_killed)
+{
+    struct e2e *e = e2e_new();
+
+    e2e_start(e);
+    expect_answers(e, 1);
+    kill_supervisor(e);
+    E2E_WAIT(10, nobody_left(e));
     e2e_start(e);
     expect_answers(e, 1);
     E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->langfuse, "traces") == 2);
+    e2e_end(e);
+}
+
+/* P1, P2, P9: all children drain at the same time then, with nobody to order them: what is in flight is answered, and
+ * telemetry stays for its record. */
+Test(crash, supervisor_killed_with_questions_in_flight)
+{
+    struct e2e *e = e2e_new();
+
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"echo\":true,\"latency_ms\":700}");
+    e2e_start(e);
+    struct load *l = load_start(e->port, 4, 4);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->openai, "in_flight") == 4);
+    kill_supervisor(e);
+    expect_all_answered(l, 4);
+    E2E_WAIT(10, nobody_left(e));
+    e2e_start(e);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->langfuse, "traces") == 4);
+    load_free(l);
     e2e_end(e);
 }

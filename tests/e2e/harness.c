@@ -255,6 +255,23 @@ bool e2e_all_up(const struct e2e *e)
     return n > 0;
 }
 
+/* The gateway counts a worker from its first word on, which comes a moment after it is ready. */
+static bool all_workers_joined(const struct e2e *e)
+{
+    struct e2e_child list[E2E_CHILDREN_MAX];
+    size_t n = e2e_children(e, list);
+    json_int_t workers = 0;
+    struct http_reply r = e2e_get(e->port, "/health");
+    json_t *health = json_loadb(r.body.data ? r.body.data : "", r.body.len, 0, NULL);
+
+    for (size_t i = 0; i < n; i++)
+        workers += strcmp(list[i].role, "llm-worker") == 0;
+    bool all = health && json_integer_value(json_object_get(health, "workers")) == workers;
+    json_decref(health);
+    http_reply_free(&r);
+    return all;
+}
+
 void e2e_start(struct e2e *e)
 {
     int status = 0;
@@ -272,6 +289,7 @@ void e2e_start(struct e2e *e)
         cr_assert(clock_ms() < end, "atalaya run is not up after %d s", E2E_WAIT_SECONDS);
         e2e_nap();
     }
+    E2E_WAIT(E2E_WAIT_SECONDS, all_workers_joined(e));
 }
 
 /* Children of ours that are the root of something legitimate. */

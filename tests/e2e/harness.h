@@ -57,7 +57,7 @@ struct e2e {
 
 struct e2e *e2e_new(void); /* folder, ports, both fakes, all keys; nothing of Atalaya runs yet */
 void e2e_env(struct e2e *e, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4); /* NULL fmt: unset */
-void e2e_start(struct e2e *e);                             /* atalaya run; returns when every child is up */
+void e2e_start(struct e2e *e); /* atalaya run; returns when every child is up, the workers with the gateway */
 pid_t e2e_launch(struct e2e *e, const char *const argv[]); /* atalaya ARGV…, no waiting */
 int e2e_stop(struct e2e *e);                               /* TERM; the exit code; nothing is left running */
 void e2e_end(struct e2e *e);

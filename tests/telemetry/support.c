@@ -9,7 +9,7 @@
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 
-static char made[8][SUPPORT_DIR_SIZE];
+static char made[32][SUPPORT_DIR_SIZE];
 static size_t n_made;
 
 static void remove_folders(void)
@@ -18,9 +18,9 @@ static void remove_folders(void)
         DIR *d = opendir(made[i]);
         struct dirent *e;
         while (d && (e = readdir(d)) != NULL) {
-            char path[SUPPORT_DIR_SIZE + 260];
-            snprintf(path, sizeof path, "%s/%s", made[i], e->d_name);
-            unlink(path); /* fails on . and .. */
+            char path[SUPPORT_DIR_SIZE + 600];
+            if (snprintf(path, sizeof path, "%s/%s", made[i], e->d_name) < (int)sizeof path)
+                unlink(path); /* fails on . and .. */
         }
         if (d)
             closedir(d);

@@ -1,0 +1,410 @@
+/* The uploader against fake-langfuse (P3): whatever the server does, every record arrives once or is counted. */
+#include "telemetry/upload.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/clock.h"
+#include "common/base/limits.h"
+#include "telemetry/account.h"
+#include "tests/fakes/fixture.h"
+#include "tests/telemetry/support.h"
+
+struct bench {
+    char dir[SUPPORT_DIR_SIZE], url[64];
+    struct fixture fake;
+    struct loop *loop;
+    struct spool *spool;
+    struct metrics *metrics;
+    struct upload *upload;
+    struct upload_conf conf;
+    bool drained;
+    double wanted; /* value of the counter that a wait looks at */
+    const char *counter;
+};
+
+static void broken(void *arg, int error)
+{
+    (void)arg;
+    cr_assert_fail("the spool failed: %d", error);
+}
+
+static void drained(void *arg)
+{
+    struct bench *b = arg;
+
+    b->drained = true;
+}
+
+static struct bench *start(int64_t flush_at, const char *const args[])
+{
+    static struct bench b;
+
+    support_dir(b.dir);
+    b.fake = fixture_start("fake-langfuse", args);
+    snprintf(b.url, sizeof b.url, "http://127.0.0.1:%u", b.fake.port);
+    b.loop = loop_new();
+    b.spool = support_spool(b.dir, 1024 * (int64_t)MIB);
+    b.metrics = metrics_new();
+    account_begin(b.metrics);
+    b.conf = (struct upload_conf){.url = b.url,
+                                  .public_key = "pk-lf-test",
+                                  .secret_key = "sk-lf-test",
+                                  .environment = "test",
+                                  .release = "",
+                                  .ca_file = "",
+                                  .ca_dir = "",
+                                  .flush_at = flush_at,
+                                  .flush_interval_ms = 20,
+                                  .timeout_ms = 2000,
+                                  .broken = broken,
+                                  .drained = drained,
+                                  .arg = &b};
+    b.upload = upload_new(b.loop, &b.conf, b.spool, b.metrics);
+    return &b;
+}
+
+static void end(struct bench *b)
+{
+    upload_free(b->upload);
+    spool_free(b->spool);
+    metrics_free(b->metrics);
+    loop_free(b->loop);
+    fixture_stop(&b->fake);
+}
+
+static json_t *admin(struct bench *b, const char *method, const char *path, const char *body)
+{
+    struct got g = fixture_call(&b->fake, method, path, "Content-Type: application/json\r\n", str_of(body));
+    json_t *root = json_loadb(g.body.p, g.body.n, 0, NULL);
+
+    cr_assert_lt(g.status, 300, "%s: %.*s", path, (int)g.body.n, g.body.p);
+    got_free(&g);
+    return root;
+}
+
+static void behave(struct bench *b, const char *json)
+{
+    json_decref(admin(b, "POST", "/_admin/behaviour", json));
+}
+
+static int64_t stat(struct bench *b, const char *name)
+{
+    json_t *root = admin(b, "GET", "/_admin/stats", "");
+    int64_t n = json_integer_value(json_object_get(root, name));
+
+    cr_assert(json_object_get(root, name), "%s", name);
+    json_decref(root);
+    return n;
+}
+
+static double value(const struct bench *b, const char *series)
+{
+    struct buf out = BUF_INIT(METRIC_PAGE_MAX);
+    double v = 0;
+
+    metrics_print(b->metrics, &out);
+    const char *at = strstr(out.data, series);
+    if (at)
+        v = strtod(at + strlen(series), NULL);
+    buf_free(&out);
+    return v;
+}
+
+static bool reached(void *arg)
+{
+    struct bench *b = arg;
+
+    return value(b, b->counter) >= b->wanted;
+}
+
+static void wait_for(struct bench *b, const char *counter, double wanted)
+{
+    b->counter = counter;
+    b->wanted = wanted;
+    support_run(b->loop, reached, b);
+}
+
+#define UPLOADED "\natalaya_uploaded_records_total "
+#define DROPPED  "\natalaya_records_dropped_total"
+
+static void put(struct bench *b, unsigned first, unsigned last)
+{
+    support_put(b->spool, first, last);
+    upload_wake(b->upload);
+}
+
+/* n traces with two scores each, none twice, nothing that the real server would have lost. */
+static void expect_arrived(struct bench *b, int64_t n)
+{
+    cr_expect_eq(stat(b, "traces"), n);
+    cr_expect_eq(stat(b, "spans_unique"), n);
+    cr_expect_eq(stat(b, "scores_unique"), 2 * n);
+    cr_expect_eq(stat(b, "violations"), 0);
+    cr_expect_eq(spool_records(b->spool), 0);
+}
+
+static const char *const plain[] = {NULL};
+
+Test(upload, a_good_day)
+{
+    struct bench *b = start(10, plain);
+
+    put(b, 1, 35);
+    wait_for(b, UPLOADED, 35);
+    expect_arrived(b, 35);
+    cr_expect_eq(stat(b, "spans_raw"), 35);
+    cr_expect_eq(stat(b, "scores_raw"), 70);
+    cr_expect_eq(stat(b, "requests"), 8, "four parcels, two requests each");
+    cr_expect_eq(spool_bytes(b->spool), 0);
+    json_t *traces = admin(b, "GET", "/_admin/traces?traceId=00000000000000000000000000000007", "");
+    const json_t *t = json_array_get(json_object_get(traces, "traces"), 0);
+    cr_expect_str_eq(json_string_value(json_object_get(t, "name")), "qa_chat");
+    cr_expect_str_eq(json_string_value(json_object_get(t, "userId")), "user-7");
+    cr_expect_str_eq(json_string_value(json_object_get(t, "input")), "question 7");
+    cr_expect_str_eq(json_string_value(json_object_get(t, "output")), "una respuesta");
+    cr_expect_str_eq(json_string_value(json_object_get(t, "environment")), "test");
+    json_decref(traces);
+    end(b);
+}
+
+/* Each bad day ends; then everything is there. Repetitions have the same ids. */
+Test(upload, bad_days, .timeout = 120)
+{
+    static const struct {
+        const char *behaviour;
+        bool may_repeat; /* the server took it and did not say so */
+    } cases[] = {
+        {"{\"down\":true,\"count\":2}", false},
+        {"{\"status\":500,\"count\":3}", false},
+        {"{\"status\":503,\"count\":1,\"retry_after\":1}", false},
+        {"{\"status\":429,\"count\":2,\"retry_after\":1}", false},
+        {"{\"status\":408,\"count\":1,\"route\":\"ingestion\"}", false},
+        {"{\"status\":500,\"count\":2,\"route\":\"ingestion\"}", false},
+        {"{\"cut\":true,\"count\":1,\"route\":\"otel\"}", true},
+        {"{\"cut\":true,\"count\":1,\"route\":\"ingestion\"}", true},
+        {"{\"stall\":true,\"count\":1,\"route\":\"otel\"}", false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct bench *b = start(8, plain);
+        behave(b, cases[i].behaviour);
+        put(b, 1, 20);
+        wait_for(b, UPLOADED, 20);
+        expect_arrived(b, 20);
+        if (!cases[i].may_repeat) {
+            cr_expect_eq(stat(b, "spans_raw"), 20, "%s", cases[i].behaviour);
+            cr_expect_eq(stat(b, "scores_raw"), 40, "%s", cases[i].behaviour);
+        }
+        cr_expect_eq(stat(b, "spans_changed"), 0);
+        cr_expect_float_eq(value(b, UPLOADED), 20, 0, "%s", cases[i].behaviour);
+        end(b);
+    }
+}
+
+Test(upload, retry_after_is_honoured)
+{
+    struct bench *b = start(8, plain);
+
+    behave(b, "{\"status\":429,\"count\":1,\"retry_after\":1}");
+    int64_t from = clock_ms();
+    put(b, 1, 2);
+    wait_for(b, UPLOADED, 2);
+    cr_expect_geq(clock_ms() - from, 1000);
+    end(b);
+}
+
+Test(upload, too_large_is_halved)
+{
+    struct bench *b = start(64, plain);
+
+    behave(b, "{\"max_body\":2000}");
+    put(b, 1, 40);
+    wait_for(b, UPLOADED, 40);
+    expect_arrived(b, 40);
+    cr_expect_gt(value(b, "\natalaya_uploads_total{result=\"too_large\",target=\"scores\"} "), 0);
+    end(b);
+}
+
+static void put_long(struct bench *b, unsigned n, size_t question, size_t answer)
+{
+    static char text[8 * MIB];
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(n);
+    struct record r;
+    uint32_t x = 12345;
+
+    for (size_t i = 0; i < sizeof text; i++) { /* nothing for gzip to save */
+        x = x * 1664525 + 1013904223;
+        text[i] = (char)('!' + (x >> 24) % 90);
+    }
+    record_of_event(&r, &e, &scratch);
+    r.question = question ? (struct str){text, question} : r.question;
+    r.answer = answer ? (struct str){text, answer} : r.answer;
+    cr_assert_eq(spool_begin(b->spool), 0);
+    cr_assert_eq(spool_put(b->spool, &r), 0);
+    cr_assert_eq(spool_commit(b->spool), 0);
+    upload_wake(b->upload);
+    buf_free(&scratch);
+}
+
+Test(upload, a_record_that_is_too_large_alone_is_trimmed)
+{
+    struct bench *b = start(64, plain);
+
+    behave(b, "{\"max_body\":20000}");
+    put_long(b, 1, 0, 100000);
+    put_long(b, 2, 50000, 100000);
+    put(b, 3, 4);
+    wait_for(b, UPLOADED, 4);
+    expect_arrived(b, 4);
+    json_t *traces = admin(b, "GET", "/_admin/traces?traceId=00000000000000000000000000000001", "");
+    const json_t *t = json_array_get(json_object_get(traces, "traces"), 0);
+    cr_expect_str_eq(json_string_value(json_object_get(t, "input")), "question 1", "only the largest goes");
+    cr_expect_str_eq(json_string_value(json_object_get(t, "output")),
+                     "<truncated due to size exceeding limit>");
+    json_decref(traces);
+    end(b);
+}
+
+Test(upload, what_never_fits_is_dropped_and_counted)
+{
+    struct bench *b = start(64, plain);
+
+    behave(b, "{\"max_body\":50,\"route\":\"otel\"}");
+    put(b, 1, 1);
+    wait_for(b, DROPPED "{reason=\"too_large\"} ", 1);
+    cr_expect_eq(spool_records(b->spool), 0);
+    behave(b, "{}");
+    put(b, 2, 3);
+    wait_for(b, UPLOADED, 2);
+    expect_arrived(b, 2);
+    end(b);
+}
+
+/* Somebody has edited the file: this record's trace id makes Langfuse refuse the whole export. */
+Test(upload, a_refused_record_does_not_take_others_along)
+{
+    struct bench *b = start(64, plain);
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(50);
+    struct record r;
+
+    record_of_event(&r, &e, &scratch);
+    r.trace_id = str_of("");
+    r.has_scores = false;
+    support_put(b->spool, 1, 20);
+    cr_assert_eq(spool_begin(b->spool), 0);
+    cr_assert_eq(spool_put(b->spool, &r), 0);
+    cr_assert_eq(spool_commit(b->spool), 0);
+    put(b, 21, 40);
+    wait_for(b, UPLOADED, 40);
+    wait_for(b, DROPPED "{reason=\"rejected\"} ", 1);
+    cr_expect_eq(stat(b, "traces"), 40);
+    cr_expect_eq(stat(b, "scores_unique"), 80);
+    cr_expect_eq(spool_records(b->spool), 0);
+    end(b);
+    buf_free(&scratch);
+}
+
+Test(upload, wrong_keys_keep_everything)
+{
+    static const char *const keys[] = {"--public-key", "pk-lf-test", "--secret-key", "sk-lf-other", NULL};
+    struct bench *b = start(4, keys);
+
+    put(b, 1, 30);
+    wait_for(b, "\natalaya_uploads_total{result=\"refused\",target=\"traces\"} ", 1);
+    cr_expect_eq(spool_records(b->spool), 30);
+    upload_drain(b->upload);
+    cr_expect(b->drained, "there is nothing to wait for");
+    cr_expect_eq(spool_records(b->spool), 30);
+    cr_expect_leq(stat(b, "requests"), UPLOAD_FLIGHTS, "one probe at a time, and slowly");
+    end(b);
+}
+
+Test(upload, a_server_without_the_route_keeps_everything)
+{
+    static const char *const old[] = {"--version", "2.95.12", NULL};
+    struct bench *b = start(4, old);
+
+    put(b, 1, 3);
+    wait_for(b, "\natalaya_uploads_total{result=\"refused\",target=\"traces\"} ", 1);
+    cr_expect_eq(spool_records(b->spool), 3);
+    end(b);
+}
+
+/* A trace that was taken is not sent again by the next life; its scores are. */
+Test(upload, a_new_life_goes_on_where_the_old_one_was)
+{
+    struct bench *b = start(10, plain);
+
+    behave(b, "{\"status\":500,\"route\":\"ingestion\"}");
+    put(b, 1, 10);
+    wait_for(b, "\natalaya_uploads_total{result=\"retry\",target=\"scores\"} ", 1);
+    upload_free(b->upload);
+    behave(b, "{}");
+    b->upload = upload_new(b->loop, &b->conf, b->spool, b->metrics);
+    wait_for(b, UPLOADED, 10);
+    expect_arrived(b, 10);
+    cr_expect_eq(stat(b, "spans_raw"), 10);
+    end(b);
+}
+
+Test(upload, a_failed_question_has_no_scores)
+{
+    struct bench *b = start(10, plain);
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(1);
+    struct record r;
+
+    e.status = 502;
+    e.error = str_of("timeout");
+    e.has_scores = false;
+    record_of_event(&r, &e, &scratch);
+    cr_assert_eq(spool_begin(b->spool), 0);
+    cr_assert_eq(spool_put(b->spool, &r), 0);
+    cr_assert_eq(spool_commit(b->spool), 0);
+    upload_wake(b->upload);
+    wait_for(b, UPLOADED, 1);
+    cr_expect_eq(stat(b, "traces"), 1);
+    cr_expect_eq(stat(b, "scores"), 0);
+    cr_expect_eq(stat(b, "violations"), 0);
+    cr_expect_eq(spool_records(b->spool), 0);
+    end(b);
+    buf_free(&scratch);
+}
+
+static bool is_drained(void *arg)
+{
+    const struct bench *b = arg;
+
+    return b->drained;
+}
+
+Test(upload, draining_sends_what_waits)
+{
+    struct bench *b = start(1000, plain);
+
+    upload_free(b->upload);
+    b->conf.flush_interval_ms = 3600000;
+    b->upload = upload_new(b->loop, &b->conf, b->spool, b->metrics);
+    put(b, 1, 25);
+    upload_drain(b->upload);
+    support_run(b->loop, is_drained, b);
+    expect_arrived(b, 25);
+    end(b);
+}
+
+Test(upload, draining_ends_when_langfuse_is_away)
+{
+    struct bench *b = start(5, plain);
+
+    behave(b, "{\"down\":true}");
+    put(b, 1, 25);
+    upload_drain(b->upload);
+    support_run(b->loop, is_drained, b);
+    cr_expect_eq(spool_records(b->spool), 25);
+    end(b);
+}
