@@ -310,22 +310,36 @@ static void lose(struct dispatch *d, struct worker *w, const char *why)
     workers_remove(&d->workers, w);
 }
 
+/* A worker that cannot be reached is not lost yet: results that it sent before it ended are read first. */
 static void flush_worker(struct dispatch *d, struct worker *w)
 {
-    if (w->out.len == 0)
+    if (w->out.len == 0 || w->lost)
         return;
     int ret = w->out.failed ? -EMSGSIZE : zsock_send(d->router, &w->route, buf_str(&w->out));
     if (ret == 0)
         buf_reset(&w->out);
     else if (ret != -EAGAIN) /* with EAGAIN its queue is full: silence will tell whether it lives */
-        lose(d, w, ret == -EHOSTUNREACH ? "it is gone" : strerror(-ret));
+        w->lost = ret == -EHOSTUNREACH ? "it is gone" : strerror(-ret);
 }
 
-static void flush_workers(struct dispatch *d)
+/* True when one turned out to be unreachable. */
+static bool flush_workers(struct dispatch *d)
+{
+    bool lost = false;
+
+    for (struct worker *w = d->workers.first; w; w = w->next) {
+        flush_worker(d, w);
+        lost |= w->lost != NULL;
+    }
+    return lost;
+}
+
+static void reap_lost(struct dispatch *d)
 {
     for (struct worker *w = d->workers.first, *next; w; w = next) {
         next = w->next;
-        flush_worker(d, w);
+        if (w->lost)
+            lose(d, w, w->lost);
     }
 }
 
@@ -418,9 +432,10 @@ static bool before_sleep(void *arg)
         zmsg_free(&m);
         n++;
     }
+    if (n < MESSAGES_PER_TURN) /* nothing is left to be read from anybody */
+        reap_lost(d);
     pump(d);
-    flush_workers(d);
-    return n > 0;
+    return flush_workers(d) || n > 0;
 }
 
 static void on_tick(void *arg)
@@ -428,15 +443,11 @@ static void on_tick(void *arg)
     struct dispatch *d = arg;
     int64_t now = clock_ms();
 
-    for (struct worker *w = d->workers.first, *next; w; w = next) {
-        next = w->next;
-        if (now - w->heard_ms > JOB_SILENCE_MS) {
-            lose(d, w, "it has been silent for too long");
-            continue;
-        }
-        /* Its answer to a beat does not matter: sending fails at once when its connection has ended. */
-        worker_say(w, &(struct job){.kind = JOB_BEAT, .epoch = d->epoch});
-        flush_worker(d, w);
+    for (struct worker *w = d->workers.first; w; w = w->next) {
+        if (now - w->heard_ms > JOB_SILENCE_MS)
+            w->lost = "it has been silent for too long";
+        else /* its answer does not matter: sending fails at once when its connection has ended */
+            worker_say(w, &(struct job){.kind = JOB_BEAT, .epoch = d->epoch});
     }
     update_facts(d);
     sink_gauges(d->sink, (uint64_t)atomic_load(&d->in_progress));

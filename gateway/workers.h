@@ -28,7 +28,8 @@ struct worker {
     struct ask *asks; /* the same as a list */
     bool configured;
     bool leaving;
-    struct buf out; /* entries for the next message to it */
+    const char *lost; /* why it cannot be reached any more; NULL: it can */
+    struct buf out;   /* entries for the next message to it */
 };
 
 struct workers {
@@ -39,7 +40,7 @@ struct worker *workers_find(const struct workers *w, const struct zroute *route)
 struct worker *workers_add(struct workers *w, const struct zroute *route);
 void workers_remove(struct workers *w, struct worker *gone); /* holds no asks any more; freed */
 
-/* The one with the fewest jobs among those that have a free slot and are not leaving; NULL = none. */
+/* The one with the fewest jobs among those that have a free slot, are not leaving and can be reached; NULL = none. */
 struct worker *workers_least_loaded(const struct workers *w);
 
 void worker_hold(struct worker *w, struct ask *a);

@@ -18,6 +18,7 @@
 #include "telemetry/upload.h"
 
 #define LOOK_EVERY_MS 20
+#define STRANGERS_MS  500 /* for senders so young that they have not been heard of yet */
 
 struct telemetry {
     struct daemon daemon;
@@ -32,6 +33,7 @@ struct telemetry {
     struct exposition *exposition;
     struct http *http;
     struct loop_timer leaving;
+    int64_t stay_until;
 };
 
 static void fill_metrics(void *arg, struct buf *out)
@@ -192,7 +194,7 @@ static void leave(void *arg)
     struct telemetry *t = arg;
 
     ingest_settle(t->ingest);
-    if (supervisor_is_gone() && !ingest_deserted(t->ingest))
+    if (supervisor_is_gone() && (clock_ms() < t->stay_until || !ingest_deserted(t->ingest)))
         loop_timer_set(t->loop, &t->leaving, clock_ms() + LOOK_EVERY_MS);
     else if (t->upload)
         upload_drain(t->upload);
@@ -205,6 +207,7 @@ static void drain(void *self)
     struct telemetry *t = self;
 
     t->leaving = (struct loop_timer){.fn = leave, .arg = t};
+    t->stay_until = clock_ms() + STRANGERS_MS;
     leave(t);
 }
 
