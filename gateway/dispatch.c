@@ -145,9 +145,9 @@ static void check_drained(struct dispatch *d)
 {
     if (!d->drained || d->n_asks > 0 || admission_inside(d->admission) > 0)
         return;
-    if (!sink_telemetry_alive(d->sink))
-        loop_timer_set(d->loop, &d->patience, clock_ms() + ABSENT_MS);
     sink_on_empty(d->sink, have_drained, d);
+    if (d->drained && !d->patience.place && !sink_telemetry_alive(d->sink))
+        loop_timer_set(d->loop, &d->patience, clock_ms() + ABSENT_MS);
 }
 
 static void send_reply(struct ask *a, struct reply *r)
@@ -166,7 +166,7 @@ static void send_reply(struct ask *a, struct reply *r)
 
 static void reply_answer(struct ask *a, const struct job *result)
 {
-    struct buf body = BUF_INIT(2 * ANSWER_MAX);
+    struct buf body = BUF_INIT(JSON_GROWTH_MAX * ANSWER_MAX + 4 * KIB);
 
     buf_putc(&body, '{');
     json_field_str(&body, "answer", result->answer);
@@ -275,6 +275,8 @@ static void give_to(struct worker *w, struct ask *a)
                   });
 }
 
+static void flush_worker(struct dispatch *d, struct worker *w);
+
 static void pump(struct dispatch *d)
 {
     while (d->first) {
@@ -282,6 +284,8 @@ static void pump(struct dispatch *d)
         if (!w)
             return;
         give_to(w, d->first);
+        if (w->out.len > WIRE_BATCH_BYTES)
+            flush_worker(d, w);
     }
 }
 
@@ -315,7 +319,7 @@ static void flush_worker(struct dispatch *d, struct worker *w)
 {
     if (w->out.len == 0 || w->lost)
         return;
-    int ret = w->out.failed ? -EMSGSIZE : zsock_send(d->router, &w->route, buf_str(&w->out));
+    int ret = zsock_send(d->router, &w->route, buf_str(&w->out));
     if (ret == 0)
         buf_reset(&w->out);
     else if (ret != -EAGAIN) /* with EAGAIN its queue is full: silence will tell whether it lives */
@@ -427,6 +431,9 @@ static bool before_sleep(void *arg)
     struct zmsg m;
     int n = 0;
 
+    /* Sending first: a send can swallow the wake-up of what arrives meanwhile, so reading has the last word. */
+    pump(d);
+    bool lost = flush_workers(d);
     while (n < MESSAGES_PER_TURN && zsock_recv(d->router, &m) == 0) {
         on_message(d, &m);
         zmsg_free(&m);
@@ -434,8 +441,7 @@ static bool before_sleep(void *arg)
     }
     if (n < MESSAGES_PER_TURN) /* nothing is left to be read from anybody */
         reap_lost(d);
-    pump(d);
-    return flush_workers(d) || n > 0;
+    return lost || n > 0;
 }
 
 static void on_tick(void *arg)
@@ -451,6 +457,7 @@ static void on_tick(void *arg)
     }
     update_facts(d);
     sink_gauges(d->sink, (uint64_t)atomic_load(&d->in_progress));
+    check_drained(d); /* telemetry may be gone by now */
     loop_timer_set(d->loop, &d->tick, now + JOB_BEAT_MS);
 }
 
@@ -549,7 +556,6 @@ struct scrape_ticket {
     struct dispatch *dispatch;
     struct http_promise *promise;
     struct note note;
-    bool openmetrics;
 };
 
 static void on_exposition(void *arg, struct str text)
@@ -559,8 +565,7 @@ static void on_exposition(void *arg, struct str text)
     struct buf body = BUF_INIT(4 * KIB);
     struct reply r = {
         .status = 200,
-        .type = t->openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                               : "text/plain; version=0.0.4; charset=utf-8",
+        .type = "text/plain; version=0.0.4; charset=utf-8",
         .body = text,
     };
 
@@ -582,18 +587,15 @@ static void on_scrape(void *owner)
     struct dispatch *d = t->dispatch;
 
     sink_gauges(d->sink, (uint64_t)atomic_load(&d->in_progress));
-    sink_scrape(d->sink, t->openmetrics, clock_ms() + SCRAPE_MS, on_exposition, t);
+    sink_scrape(d->sink, clock_ms() + SCRAPE_MS, on_exposition, t);
 }
 
-void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n, bool openmetrics)
+void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n)
 {
     struct scrape_ticket *t = xcalloc(1, sizeof *t);
 
-    *t = (struct scrape_ticket){.node = {.fn = on_scrape, .owner = t},
-                                .dispatch = d,
-                                .promise = p,
-                                .note = *n,
-                                .openmetrics = openmetrics};
+    *t = (struct scrape_ticket){
+        .node = {.fn = on_scrape, .owner = t}, .dispatch = d, .promise = p, .note = *n};
     inbox_push(&d->inbox, &t->node);
 }
 

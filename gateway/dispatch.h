@@ -50,7 +50,7 @@ struct note {
 void dispatch_note(struct dispatch *d, const struct note *n);
 
 /* GET /metrics: fetches the exposition and keeps the promise with it; n is noted when that is done. */
-void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n, bool openmetrics);
+void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n);
 
 struct dispatch_facts dispatch_facts(const struct dispatch *d);
 

@@ -3,6 +3,7 @@
 #include <civetweb.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,8 @@ struct http {
     void *arg;
     pthread_mutex_t lock; /* conns */
     struct conn *conns;
-    const char *host; /* the configuration's */
+    atomic_bool stopping; /* nobody keeps a promise any more */
+    const char *host;     /* the configuration's */
     int port;
 };
 
@@ -102,7 +104,7 @@ static int on_connection(const struct mg_connection *mg, void **data)
     c->http = h;
     c->refs = 1;
     c->fd = -1;
-    c->waited = BUF_INIT(2 * ANSWER_MAX);
+    c->waited = BUF_INIT(0);
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -184,11 +186,10 @@ const char *http_header(const struct http_request *q, const char *name)
 void http_answer(struct http_request *q, const struct reply *r)
 {
     struct in_hand *in = q->hold;
-    struct buf out = BUF_INIT(2 * ANSWER_MAX + HTTP_HEADERS_MAX);
+    struct buf out = BUF_INIT(r->body.n + HTTP_HEADERS_MAX);
 
     reply_render(&out, r, str_eq(q->method, "HEAD"), !stays_open(in->mg));
-    if (!out.failed)
-        mg_write(in->mg, out.data, out.len);
+    mg_write(in->mg, out.data, out.len);
     buf_free(&out);
 }
 
@@ -296,7 +297,7 @@ static bool send_now(struct conn *c, struct buf *out)
 bool http_send(struct http_promise *p, const struct reply *r)
 {
     struct conn *c = p->conn;
-    struct buf out = BUF_INIT(2 * ANSWER_MAX + HTTP_HEADERS_MAX);
+    struct buf out = BUF_INIT(r->body.n + HTTP_HEADERS_MAX);
 
     reply_render(&out, r, p->head_only, p->thread_waits);
     pthread_mutex_lock(&c->lock);
@@ -307,7 +308,7 @@ bool http_send(struct http_promise *p, const struct reply *r)
         c->waited = out;
         out = BUF_INIT(0);
         c->busy = false;
-    } else if (!there || out.failed || send_now(c, &out)) {
+    } else if (!there || send_now(c, &out)) {
         c->busy = false;
     }
     if (!c->busy)
@@ -341,7 +342,7 @@ static bool wait_idle(struct conn *c)
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&c->idle, &c->lock, &until);
-        gone = c->busy && c->fd >= 0 && peer_gone(c->fd);
+        gone = c->busy && (atomic_load(&c->http->stopping) || (c->fd >= 0 && peer_gone(c->fd)));
     }
     pthread_mutex_unlock(&c->lock);
     return !gone;
@@ -397,7 +398,7 @@ static int on_request(struct mg_connection *mg)
 
     if (c->fd < 0)
         c->fd = last_recv_fd;
-    if (!wait_idle(c)) /* a pipelined request: its predecessor first */
+    if (!wait_idle(c) || atomic_load(&h->stopping)) /* a pipelined request: its predecessor first */
         return -1;
     q.start_us = clock_us();
     if (!read_body(mg, &body) || body.len > REQUEST_BODY_MAX) {
@@ -505,6 +506,7 @@ void http_stop(struct http *h)
 {
     if (!h)
         return;
+    atomic_store(&h->stopping, true);
     /* Idle threads sleep in poll() for up to two seconds; the end of their connection wakes them now. */
     pthread_mutex_lock(&h->lock);
     for (struct conn *c = h->conns; c; c = c->next) {

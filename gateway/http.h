@@ -16,7 +16,7 @@
  * Threads  handler, http_answer(), http_later(): the connection's thread. http_send(): the loop's thread. The
  * `gone` callback: the connection's thread, with the connection locked; it must not call into this file.
  * Errors   http_start(): 0 or -errno, having logged why.
- * Limits   REQUEST_BODY_MAX (413), HTTP_HEADERS_MAX (431 from civetweb), HTTP_SLOW_MS for a client that does
+ * Limits   REQUEST_BODY_MAX (413), HTTP_HEADERS_MAX (400 from civetweb), HTTP_SLOW_MS for a client that does
  * not read.
  */
 #ifndef ATALAYA_GATEWAY_HTTP_H

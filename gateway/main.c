@@ -63,6 +63,7 @@ static void fini(void *self)
 {
     struct gateway *g = self;
 
+    admission_close(&g->admission);
     if (g->dispatch)
         dispatch_give_up(g->dispatch);
     http_stop(g->http);

@@ -7,11 +7,9 @@ static const struct {
     const char *reason;
 } reasons[] = {
     {200, "OK"},
-    {307, "Temporary Redirect"},
     {400, "Bad Request"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
-    {411, "Length Required"},
     {413, "Content Too Large"},
     {422, "Unprocessable Content"},
     {431, "Request Header Fields Too Large"},

@@ -109,10 +109,7 @@ static void no_gone(void *arg)
 
 static void metrics(struct visit *v)
 {
-    const char *accept = http_header(v->q, "Accept");
-    bool openmetrics = accept && strstr(accept, "application/openmetrics-text");
-
-    dispatch_scrape(v->routes->dispatch, http_later(v->q, no_gone, NULL), &v->note, openmetrics);
+    dispatch_scrape(v->routes->dispatch, http_later(v->q, no_gone, NULL), &v->note);
 }
 
 static const struct route routes[] = {

@@ -44,7 +44,8 @@ struct worker *workers_least_loaded(const struct workers *w)
     struct worker *best = NULL;
 
     for (struct worker *it = w->first; it; it = it->next)
-        if (!it->leaving && !it->lost && it->held < it->slots && (!best || it->held < best->held))
+        if (!it->leaving && !it->lost && it->out.len <= WIRE_BATCH_BYTES && it->held < it->slots &&
+            (!best || it->held < best->held))
             best = it;
     return best;
 }

@@ -29,7 +29,7 @@ struct worker {
     bool configured;
     bool leaving;
     const char *lost; /* why it cannot be reached any more; NULL: it can */
-    struct buf out;   /* entries for the next message to it */
+    struct buf out;   /* entries for the next message to it; beyond WIRE_BATCH_BYTES it takes no more jobs */
 };
 
 struct workers {

@@ -79,6 +79,11 @@ static int check_url(const char *name, char *url)
         log_error("%s must begin with http:// or https://", name);
         return -EINVAL;
     }
+    const char *host = strstr(url, "://") + 3;
+    if (memchr(host, '@', strcspn(host, "/"))) {
+        log_error("%s must not hold a user or password: the provider's key goes into OPENAI_API_KEY", name);
+        return -EINVAL;
+    }
     while (n > 0 && url[n - 1] == '/')
         url[--n] = '\0';
     return 0;

@@ -17,10 +17,10 @@ static bool next_word(struct str text, size_t *at, struct str *word)
     size_t i = *at;
 
     while (i < text.n) {
-        uint32_t cp = 0;
-        int got = utf8_next(text.p + i, text.n - i, &cp);
+        uint32_t cp = (unsigned char)text.p[i];
+        int got = cp < 0x80 ? 1 : utf8_next(text.p + i, text.n - i, &cp);
         size_t len = got > 0 ? (size_t)got : 1;
-        bool space = got > 0 && utf8_is_space(cp);
+        bool space = (cp <= ' ' || cp >= 0x80) && got > 0 && utf8_is_space(cp);
         if (!space && !inside) {
             start = i;
             inside = true;

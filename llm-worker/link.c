@@ -125,12 +125,12 @@ static bool before_sleep(void *arg)
     struct zmsg m;
     int n = 0;
 
+    flush(k); /* before reading: a send can swallow the wake-up of what arrives meanwhile */
     while (n < MESSAGES_PER_TURN && zsock_recv(k->sock, &m) == 0) {
         on_message(k, m.body);
         zmsg_free(&m);
         n++;
     }
-    flush(k);
     check_drained(k);
     return n > 0;
 }
@@ -141,6 +141,8 @@ static void report(void *arg, const struct job *result)
 
     say(k, result);
     k->unsent++;
+    if (k->out.len > WIRE_BATCH_BYTES)
+        flush(k);
 }
 
 static void on_readable(void *arg, uint32_t events)

@@ -151,6 +151,12 @@ static int derive(struct telemetry_conf *c)
                   *c->base_url ? "LANGFUSE_BASE_URL" : "LANGFUSE_HOST", url);
         return -EINVAL;
     }
+    const char *host = strstr(url, "://") + 3;
+    if (memchr(host, '@', strcspn(host, "/"))) {
+        log_error("%s must not hold a user or password: the keys have variables of their own",
+                  *c->base_url ? "LANGFUSE_BASE_URL" : "LANGFUSE_HOST");
+        return -EINVAL;
+    }
     c->langfuse_url = xstrdup(url);
     for (size_t n = strlen(c->langfuse_url); n > 0 && c->langfuse_url[n - 1] == '/'; n--)
         c->langfuse_url[n - 1] = '\0';

@@ -13,10 +13,9 @@
 #include "telemetry/account.h"
 #include "telemetry/senders.h"
 
-#define WARN_EVERY_MS  60000
-#define BUSY_WAIT_MS   100
-#define BUSY_TURNS_MAX 10 /* each has waited for SQLite's busy timeout already */
-#define SETTLE_TURNS   16
+#define WARN_EVERY_MS 60000
+#define BUSY_WAIT_MS  100
+#define SETTLE_TURNS  16
 
 /* A message whose events wait for the commit: their texts live in it. */
 struct held {
@@ -242,8 +241,10 @@ static bool commit(struct ingest *in)
     int rc = store(in);
     if (rc < 0 && ingest_repair(in, rc) == 0)
         rc = store(in);
-    if (rc == -EBUSY && in->busy_turns++ < BUSY_TURNS_MAX)
+    if (rc == -EBUSY) { /* nothing is acknowledged meanwhile: the senders keep it */
+        in->busy_turns++;
         return false;
+    }
     in->busy_turns = 0;
     if (rc < 0)
         account_dropped(in->metrics, DROPPED_SPOOL_ERROR, (double)in->n_events);
@@ -268,8 +269,10 @@ static int reply(struct ingest *in, const struct zroute *to, const struct event 
 
 static int send_ack(struct ingest *in, const struct sender *s)
 {
-    struct event ack = {
-        .kind = EVENT_ACK, .epoch = s->epoch, .seq = s->last, .langfuse_enabled = in->conf.langfuse_enabled};
+    struct event ack = {.kind = EVENT_ACK,
+                        .epoch = s->epoch,
+                        .seq = s->committed,
+                        .langfuse_enabled = in->conf.langfuse_enabled};
 
     return reply(in, &s->route, &ack);
 }
@@ -330,6 +333,8 @@ static void turn(void *arg)
         return;
     }
     loop_timer_clear(in->loop, &in->timer);
+    for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;)
+        s->committed = s->last;
     acknowledge(in);
     release(in);
     answer_scrapes(in);

@@ -96,7 +96,7 @@ static int open_spool(struct telemetry *t)
         rc = dirs_state(state_dir, &what);
     if (rc < 0) {
         log_error("%s: the folder cannot be used: %s", what, strerror(-rc));
-        return EXIT_CONFIG;
+        return EXIT_ENVIRONMENT; /* it may come back: a mount, space on the disk */
     }
     t->metrics = metrics_new();
     account_begin(t->metrics);

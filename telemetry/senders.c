@@ -55,7 +55,10 @@ struct sender *senders_get(struct senders *t, uint64_t epoch, int64_t now)
 
 void senders_restore(struct senders *t, uint64_t epoch, uint64_t last)
 {
-    senders_get(t, epoch, INT64_MIN)->last = last;
+    struct sender *s = senders_get(t, epoch, INT64_MIN);
+
+    s->last = last;
+    s->committed = last;
 }
 
 uint64_t sender_base(struct sender *s, uint64_t base)

@@ -17,8 +17,9 @@
 #include "common/wire/zsock.h"
 
 struct sender {
-    uint64_t epoch; /* 0: free */
-    uint64_t last;  /* greatest seq taken */
+    uint64_t epoch;     /* 0: free */
+    uint64_t last;      /* greatest seq taken */
+    uint64_t committed; /* greatest seq that may be acknowledged */
     struct zroute route;
     int64_t heard_at;
     uint64_t in_progress;

@@ -241,7 +241,7 @@ static int prepare(struct spool *s)
     return 0;
 }
 
-static int open_db(struct spool *s)
+static int try_open_db(struct spool *s)
 {
     int rc = sqlite3_open_v2(s->path, &s->db,
                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
@@ -261,6 +261,16 @@ static int open_db(struct spool *s)
     if (rc == 0)
         rc = load_totals(s);
     return rc < 0 ? rc : prepare(s);
+}
+
+/* After a failure the file is closed again: the next repair starts from nothing. */
+static int open_db(struct spool *s)
+{
+    int rc = try_open_db(s);
+
+    if (rc < 0)
+        close_db(s);
+    return rc;
 }
 
 static int move_one(const struct spool *s, const char *to, const char *suffix)

@@ -12,6 +12,8 @@
 
 #include "common/base/buf.h"
 
+#define JSON_GROWTH_MAX 6 /* a byte becomes at most so many: \u001f */
+
 void json_str(struct buf *b, const char *s, size_t n); /* quoted and escaped; non-ASCII kept as UTF-8 */
 void json_double(struct buf *b,
                  double v); /* shortest text that reads back; always has . or e; null for NaN, inf */

@@ -40,9 +40,14 @@ static bool is_digit(const struct scanner *k, size_t i)
     return i < k->n && k->s[i] >= '0' && k->s[i] <= '9';
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
 static void skip_space(struct scanner *k)
 {
-    while (k->i < k->n && strchr(" \t\n\r", k->s[k->i]) && k->s[k->i])
+    while (k->i < k->n && is_space(k->s[k->i]))
         k->i++;
 }
 
@@ -124,11 +129,13 @@ static bool string(struct scanner *k, char *to, size_t *len)
     *len = 0;
     for (;;) {
         size_t start = k->i;
-        while (k->i < k->n && k->s[k->i] != '"' && k->s[k->i] != '\\') {
-            if ((unsigned char)k->s[k->i] < 0x20)
-                return broken(k, "Invalid control character at", k->i);
-            k->i++;
+        size_t i = start;
+        while (i < k->n && k->s[i] != '"' && k->s[i] != '\\') {
+            if ((unsigned char)k->s[i] < 0x20)
+                return broken(k, "Invalid control character at", i);
+            i++;
         }
+        k->i = i;
         if (to)
             memcpy(to + *len, k->s + start, k->i - start);
         *len += k->i - start;
@@ -412,7 +419,15 @@ static struct encoding detect(struct str b)
 static bool check_utf8(struct str b)
 {
     for (size_t i = 0; i < b.n;) {
+        uint64_t eight;
         uint32_t cp;
+        if (b.n - i >= sizeof eight) { /* most text is ASCII: eight bytes at once */
+            memcpy(&eight, b.p + i, sizeof eight);
+            if (!(eight & 0x8080808080808080u)) {
+                i += sizeof eight;
+                continue;
+            }
+        }
         int got = utf8_next(b.p + i, b.n - i, &cp);
         if (got < 0)
             return false;
@@ -512,7 +527,7 @@ struct str jsonscan_first(struct str array)
         else if (c == '}' || c == ']')
             depth--;
     }
-    while (k.i > start && strchr(" \t\n\r", k.s[k.i - 1]))
+    while (k.i > start && is_space(k.s[k.i - 1]))
         k.i--;
     return (struct str){k.s + start, k.i - start};
 }
@@ -555,7 +570,7 @@ void jsonscan_echo(struct buf *out, struct str source)
         if (c == '"') {
             i += echo_string(out, rest);
         } else if (strchr("{}[],: \t\n\r", c)) {
-            if (!strchr(" \t\n\r", c))
+            if (!is_space(c))
                 buf_putc(out, c);
             i++;
         } else {

@@ -10,7 +10,7 @@
 #define MIB (1024u * 1024u)
 
 #define DOTENV_FILE_MAX (1 * MIB)
-#define LOG_LINE_MAX    (8 * KIB)
+#define LOG_LINE_MAX    4096u /* PIPE_BUF: what a writable pipe takes at once */
 
 #define WIRE_MESSAGE_MAX  (32 * MIB) /* one ZeroMQ message: many entries */
 #define WIRE_BATCH_BYTES  (60 * KIB) /* a sender starts the next message beyond this */

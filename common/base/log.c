@@ -44,8 +44,7 @@ bool log_enabled(enum log_level level)
     return level >= least;
 }
 
-/* Whole lines only: a pipe that says it is writable takes PIPE_BUF bytes at once, so a longer line waits for
- * its reader; LOG_LINE_MAX keeps that rare, and poll() keeps a dead reader from stopping us. */
+/* Whole lines only: a pipe that says it is writable takes PIPE_BUF bytes at once, and LOG_LINE_MAX is no more. */
 static bool write_line(const char *p, size_t n)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};

@@ -34,7 +34,6 @@ static const struct field rows[] = {
     ROW(8, FIELD_U64, id, 0),
     ROW(9, FIELD_STR, text, 8 * MIB),
     ROW(10, FIELD_U64, in_progress, 0),
-    ROW(11, FIELD_BOOL, openmetrics, 0),
     ROW(20, FIELD_STR, endpoint, 64),
     ROW(21, FIELD_STR, method, 16),
     ROW(22, FIELD_U64, status, 0),

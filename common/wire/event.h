@@ -53,7 +53,6 @@ struct event {
     uint64_t id;           /* scrape, exposition */
     struct str text;       /* exposition */
     uint64_t in_progress;  /* gauges: HTTP requests being handled */
-    bool openmetrics;      /* scrape: the client prefers OpenMetrics */
 
     /* request: HTTP */
     struct str endpoint; /* the route, "other" for unknown paths */

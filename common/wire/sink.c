@@ -343,8 +343,7 @@ void sink_gauges(struct sink *s, uint64_t in_progress)
     s->gauge_dirty = true;
 }
 
-void sink_scrape(struct sink *s, bool openmetrics, int64_t deadline, void (*fn)(void *arg, struct str text),
-                 void *arg)
+void sink_scrape(struct sink *s, int64_t deadline, void (*fn)(void *arg, struct str text), void *arg)
 {
     struct buf body = BUF_INIT(4 * KIB);
     struct scrape *slot = NULL;
@@ -358,7 +357,6 @@ void sink_scrape(struct sink *s, bool openmetrics, int64_t deadline, void (*fn)(
         .process = str_of(s->process),
         .pid = (uint64_t)getpid(),
         .id = s->next_scrape,
-        .openmetrics = openmetrics,
         .in_progress = s->in_progress,
     };
     pack_begin(&body);

@@ -27,8 +27,7 @@ void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; no
 
 /* Asks telemetry for its exposition. fn gets the text (borrowed), or a NULL one when telemetry has not
  * answered by `deadline` (ms, absolute). Several may be outstanding. */
-void sink_scrape(struct sink *s, bool openmetrics, int64_t deadline, void (*fn)(void *arg, struct str text),
-                 void *arg);
+void sink_scrape(struct sink *s, int64_t deadline, void (*fn)(void *arg, struct str text), void *arg);
 
 bool sink_telemetry_alive(const struct sink *s);  /* heard within the last few seconds */
 bool sink_langfuse_enabled(const struct sink *s); /* as telemetry last said */

@@ -221,16 +221,16 @@ Test(sink, a_scrape_is_answered_or_ends_at_its_deadline)
     struct telemetry t = {.reply_to_scrape = str_of("app_up 1\n")};
 
     snprintf(got, sizeof got, "not called");
-    sink_scrape(sink, false, clock_ms() + 100, scraped, loop); /* nobody is there */
+    sink_scrape(sink, clock_ms() + 100, scraped, loop); /* nobody is there */
     cr_expect_str_eq(got, "");
     start(&t, loop, endpoint);
     run(&t, 1500); /* connects */
-    sink_scrape(sink, false, clock_ms() + PATIENCE_MS, scraped, loop);
+    sink_scrape(sink, clock_ms() + PATIENCE_MS, scraped, loop);
     run(&t, PATIENCE_MS);
     cr_expect_str_eq(got, "app_up 1\n");
     t.reply_to_scrape.p = NULL;
     snprintf(got, sizeof got, "not called");
-    sink_scrape(sink, false, clock_ms() + 200, scraped, loop);
+    sink_scrape(sink, clock_ms() + 200, scraped, loop);
     run(&t, PATIENCE_MS);
     cr_expect_str_eq(got, "");
     end(&t);

@@ -1,5 +1,6 @@
 /* The shipped program from outside: its port, its exit codes, what it leaves behind. */
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +71,7 @@ static void wait_until_up(struct bench *b)
 
     while (status_of(b, "GET", "/health") != 200) {
         cr_assert_lt(clock_ms(), until);
-        usleep(5000);
+        poll(NULL, 0, 5);
     }
 }
 
@@ -81,7 +82,7 @@ static int wait_for_end(pid_t pid)
 
     while (!process_ended(pid, &status)) {
         cr_assert_lt(clock_ms(), until);
-        usleep(5000);
+        poll(NULL, 0, 5);
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
