@@ -10,9 +10,10 @@
  *                 +---worker lost-----+
  *
  *          An ask is answered once (`promise` becomes NULL) and freed when it is answered, its worker has
- * nothing more to say about it, and no note of the client's leaving is still in the inbox. Owner ask_free()
- * by the I/O thread. All strings are its own. Threads  one after the other: connection's thread until it is
- * pushed, then the I/O thread; only `gone_node` is pushed by the connection's thread later.
+ *          nothing more to say about it, and no note of the client's leaving is still in the inbox.
+ * Owner    ask_free() by the I/O thread. All strings are its own.
+ * Threads  one after the other: connection's thread until it is pushed, then the I/O thread; only
+ *          `gone_node` is pushed by the connection's thread later.
  */
 #ifndef ATALAYA_GATEWAY_ASK_H
 #define ATALAYA_GATEWAY_ASK_H

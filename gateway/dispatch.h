@@ -2,12 +2,14 @@
  * dispatch.h - the I/O thread: questions to workers, answers to clients, events to telemetry
  *
  * Promise  P1: every ask that was submitted is answered exactly once. A worker that dies (its connection
- * ends) or goes silent for JOB_SILENCE_MS gives its jobs back; they go to another worker, within their
- * deadline and at most JOB_DISPATCHES_MAX times. P6: an ask whose client has left is cancelled at its worker
- * at once. P7: an ask that finds no worker within the queue timeout is 503. Owner    dispatch_submit() takes
- * the ask. Notes copy what they are given. Threads  dispatch_submit(), dispatch_gone(), dispatch_note(),
- * dispatch_scrape() and dispatch_facts() any; the rest the loop's thread. Units    milliseconds of clock_ms()
- * for deadlines.
+ *          ends) or goes silent for JOB_SILENCE_MS gives its jobs back; they go to another worker,
+ *          within their deadline and at most JOB_DISPATCHES_MAX times. P6: an ask whose client has left
+ *          is cancelled at its worker at once. P7: an ask that finds no worker within the queue timeout
+ *          is 503.
+ * Owner    dispatch_submit() takes the ask. Notes copy what they are given.
+ * Threads  dispatch_submit(), dispatch_gone(), dispatch_note(), dispatch_scrape() and dispatch_facts()
+ *          any; the rest the loop's thread.
+ * Units    milliseconds of clock_ms() for deadlines.
  */
 #ifndef ATALAYA_GATEWAY_DISPATCH_H
 #define ATALAYA_GATEWAY_DISPATCH_H

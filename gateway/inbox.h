@@ -2,9 +2,10 @@
  * inbox.h - the way from the HTTP threads to the I/O thread
  *
  * Purpose  many pushers, one taker: a lock-free stack that the taker empties at once (performance.md:
- * measured best). Only the push that finds it empty writes the eventfd. Owner    a node lives inside the
- * object that is handed over; with the push that object belongs to the taker. Threads  inbox_push() any;
- * inbox_take() the I/O thread.
+ *          measured best). Only the push that finds it empty writes the eventfd.
+ * Owner    a node lives inside the object that is handed over; with the push that object belongs to the
+ *          taker.
+ * Threads  inbox_push() any; inbox_take() the I/O thread.
  */
 #ifndef ATALAYA_GATEWAY_INBOX_H
 #define ATALAYA_GATEWAY_INBOX_H

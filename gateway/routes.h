@@ -2,7 +2,7 @@
  * routes.h - which path and method leads where
  *
  * Threads  routes_handle() on the connections' threads; `routes` is read-only after its birth but for its
- * atomics.
+ *          atomics.
  */
 #ifndef ATALAYA_GATEWAY_ROUTES_H
 #define ATALAYA_GATEWAY_ROUTES_H

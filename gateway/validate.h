@@ -1,10 +1,12 @@
 /*
  * validate.h - the body of POST /ask, checked as FastAPI and Pydantic 2 check it
  *
- * Purpose  what comes out is either a question or the complete error answer: 422 with every error of the body
- * in the model's field order, 400 for what Python cannot read at all. Owner    the strings of ask_input are
- * borrowed from `hold`, which the caller frees with jsonscan_free() in any case. Threads  any. Source
- * contract.md; the recorded pairs in tests/golden/.
+ * Purpose  what comes out is either a question or the complete error answer: 422 with every error of the
+ *          body in the model's field order, 400 for what Python cannot read at all.
+ * Owner    the strings of ask_input are borrowed from `hold`, which the caller frees with jsonscan_free()
+ *          in any case.
+ * Threads  any.
+ * Source   contract.md; the recorded pairs in tests/golden/.
  */
 #ifndef ATALAYA_GATEWAY_VALIDATE_H
 #define ATALAYA_GATEWAY_VALIDATE_H

@@ -1,9 +1,11 @@
 /*
  * guardrails.h - the word limit and the scores of an answer
  *
- * Purpose  what the Python service does after the provider has answered (contract.md): str.split() and slices
- * for the limit, substrings of the lower-cased text for toxicity. Ours composes to NFC first. Owner
- * guardrails_limit() returns borrowed bytes: the text itself, or what it has put into `hold`. Threads  pure.
+ * Purpose  what the Python service does after the provider has answered (contract.md): str.split() and
+ *          slices for the limit, substrings of the lower-cased text for toxicity. Ours composes to NFC
+ *          first.
+ * Owner    guardrails_limit() returns borrowed bytes: the text itself, or what it has put into `hold`.
+ * Threads  pure.
  * Errors   text that is no UTF-8 is scored as it stands.
  */
 #ifndef ATALAYA_LLM_WORKER_GUARDRAILS_H

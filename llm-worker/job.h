@@ -2,13 +2,15 @@
  * job.h - one question inside the worker: calls, waits, guardrails, result
  *
  * Purpose  tries the provider until there is an answer, another try is pointless or the time is up; then
- * applies the guardrails and hands the result to the link.
+ *          applies the guardrails and hands the result to the link.
  *
  *              CALLING --answer--> done      CALLING --error worth a try--> WAITING --timer--> CALLING
  *                                            CALLING --anything else--> failed
  *
- * Owner    jobs_start() copies what it needs of the message. The result given to `report` is borrowed until
- * it returns. Threads  the loop's thread. Limits   `slots` jobs at once; one more fails with "worker_full".
+ * Owner    jobs_start() copies what it needs of the message. The result given to `report` is borrowed
+ *          until it returns.
+ * Threads  the loop's thread.
+ * Limits   `slots` jobs at once; one more fails with "worker_full".
  */
 #ifndef ATALAYA_LLM_WORKER_JOB_H
 #define ATALAYA_LLM_WORKER_JOB_H

@@ -3,8 +3,9 @@
  *
  * Purpose  announces the worker, beats, takes jobs, sends results: all of one loop turn in one message.
  * Promise  P1: while the gateway cannot be reached the results wait here; when another life of the gateway
- * answers, the old one's jobs are stopped, because nobody waits for them. Threads  the loop's thread. Errors
- * link_new(): 0 or -errno, having logged why.
+ *          answers, the old one's jobs are stopped, because nobody waits for them.
+ * Threads  the loop's thread.
+ * Errors   link_new(): 0 or -errno, having logged why.
  */
 #ifndef ATALAYA_LLM_WORKER_LINK_H
 #define ATALAYA_LLM_WORKER_LINK_H

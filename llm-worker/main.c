@@ -19,9 +19,11 @@ static int init(void *self, struct loop *loop)
     w->daemon.drain_ms = w->conf.drain_timeout_ms;
     if (link_new(&w->link, loop, &w->conf) < 0)
         return EXIT_ENVIRONMENT;
-    if (worker_conf_is_demo(&w->conf))
+    if (*w->conf.api_key)
+        log_info("asks %s, model %s", w->conf.base_url, w->conf.model);
+    else if (worker_conf_is_demo(&w->conf))
         log_warning("OPENAI_API_KEY is not set: questions go to the demo upstream %s", w->conf.demo_base_url);
-    else if (!worker_conf_has_upstream(&w->conf))
+    else
         log_warning("OPENAI_API_KEY is not set: /ask will answer 502");
     return 0;
 }

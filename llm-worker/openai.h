@@ -3,7 +3,9 @@
  *
  * Purpose  the only file that knows the shape of a chat completion and of an error body.
  * Owner    the strings of a completion are borrowed from `hold`, which the caller gives back to
- * openai_free(). Threads  pure. Errors   -EBADMSG: no JSON, no choices, no content. Missing usage is fine.
+ *          openai_free().
+ * Threads  pure.
+ * Errors   -EBADMSG: no JSON, no choices, no content. Missing usage is fine.
  * Source   https://platform.openai.com/docs/api-reference/chat/object
  */
 #ifndef ATALAYA_LLM_WORKER_OPENAI_H

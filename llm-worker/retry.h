@@ -2,7 +2,9 @@
  * retry.h - what one call to the provider came to, and whether another one is worth it
  *
  * Purpose  408, 409, 429, 5xx, connection errors and broken answers are worth another try; an exhausted
- * quota, a bad key and a bad request are not. Threads  pure. Units    milliseconds.
+ *          quota, a bad key and a bad request are not.
+ * Threads  pure.
+ * Units    milliseconds.
  */
 #ifndef ATALAYA_LLM_WORKER_RETRY_H
 #define ATALAYA_LLM_WORKER_RETRY_H

@@ -3,11 +3,14 @@
  *
  * Purpose  the only file that includes curl.h. Thousands of calls at once on one thread.
  * How      libcurl looks for a reusable connection by walking all connections of a multi handle, so the
- * handles are spread over many multis of at most UPSTREAM_SHARD each, an easy handle bound to its multi for
- * life, and reused last in, first out (performance.md 4). Owner    the body given to upstream_start() is
- * borrowed until the call ends. The result and its body are borrowed by `done` until it returns.
- * upstream_cancel() ends a call without calling `done`. Threads  the loop's thread. Units    timeout_ms: for
- * the whole call, connection included. Limits   ANSWER_MAX for an answer's body.
+ *          handles are spread over many multis of at most UPSTREAM_SHARD each, an easy handle bound to
+ *          its multi for life, and reused last in, first out (performance.md 4).
+ * Owner    the body given to upstream_start() is borrowed until the call ends. The result and its body
+ *          are borrowed by `done` until it returns. upstream_cancel() ends a call without calling
+ *          `done`.
+ * Threads  the loop's thread.
+ * Units    timeout_ms: for the whole call, connection included.
+ * Limits   ANSWER_MAX for an answer's body.
  */
 #ifndef ATALAYA_LLM_WORKER_UPSTREAM_H
 #define ATALAYA_LLM_WORKER_UPSTREAM_H

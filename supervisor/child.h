@@ -5,8 +5,8 @@
  *      ^                     |  \                 |                 \
  *      |                     |   deadline         |                  deadline --> killing --left--> gone
  *      |                     |    \--> hung       |
- *      +------- died --------+----------+---------+        bad usage, bad configuration, too many deaths -->
- * gone
+ *      +------- died --------+----------+---------+
+ *                            bad usage, bad configuration, too many deaths --> gone
  *
  * Purpose  every change of state is one cell of the table in child.c and one small function.
  * Owner    struct child and struct crew are the caller's, static; nothing is allocated here.

@@ -1,9 +1,11 @@
 /*
  * settings.h - everything the supervisor is told, checked before anything is started
  *
- * Purpose  the .env file, the few variables that are the supervisor's own, the folders, the programs beside
- * it. Owner    one struct for the life of the process. Threads  before any thread starts. Errors   an exit
- * code of child.h; has logged what was wrong with which variable.
+ * Purpose  the .env file, the few variables that are the supervisor's own, the folders, the programs
+ *          beside it.
+ * Owner    one struct for the life of the process.
+ * Threads  before any thread starts.
+ * Errors   an exit code of child.h; has logged what was wrong with which variable.
  */
 #ifndef ATALAYA_SUPERVISOR_SETTINGS_H
 #define ATALAYA_SUPERVISOR_SETTINGS_H

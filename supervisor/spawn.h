@@ -2,9 +2,9 @@
  * spawn.h - starts a child as docs/child-contract.md says
  *
  * Purpose  own process group, default signals, descriptors 0-2 (0 is /dev/null), 3 ready, 4 life-line,
- * nothing else; only the environment of its kind. Owner    *ready_fd is the caller's to close. spawn_env()
- * allocates and is for the start only. Errors   0 or -errno, also of a failed execve(2) in the child: a pid
- * means that the program runs.
+ *          nothing else; only the environment of its kind.
+ * Owner    *ready_fd is the caller's to close. spawn_env() allocates and is for the start only.
+ * Errors   0 or -errno, also of a failed execve(2) in the child: a pid means that the program runs.
  */
 #ifndef ATALAYA_SUPERVISOR_SPAWN_H
 #define ATALAYA_SUPERVISOR_SPAWN_H

@@ -1,16 +1,18 @@
 /*
  * status.h - the status file and the table that people see
  *
- * Format   RUN_DIR/status, replaced as a whole at every change; text, one line a process, fields with one
- * space between:
+ * Format   RUN_DIR/status, replaced as a whole at every change; text, one line a process, fields
+ *          with one space between:
  *
  *              role index pid state since restarts last_exit
  *
- *          The first line is the supervisor's own: role "supervisor", index 0, state "running" or "stopping",
- * since = its start. pid is 0 when there is none. state is waiting, starting, ready, hung, stopping, killing
- * or gone. since is RFC 3339, UTC. restarts counts this supervisor's. last_exit is "-", "exit:CODE" or
- * "signal:NAME". More fields may come behind these. After a kill -9 of the supervisor the file is stale: the
- * lock tells. Threads  one. Errors   0 or -errno; status_show() an exit code.
+ *          The first line is the supervisor's own: role "supervisor", index 0, state "running" or
+ *          "stopping", since = its start. pid is 0 when there is none. state is waiting, starting, ready,
+ *          hung, stopping, killing or gone. since is RFC 3339, UTC. restarts counts this supervisor's.
+ *          last_exit is "-", "exit:CODE" or "signal:NAME". More fields may come behind these. After a kill
+ *          -9 of the supervisor the file is stale: the lock tells.
+ * Threads  one.
+ * Errors   0 or -errno; status_show() an exit code.
  */
 #ifndef ATALAYA_SUPERVISOR_STATUS_H
 #define ATALAYA_SUPERVISOR_STATUS_H

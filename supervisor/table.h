@@ -1,9 +1,11 @@
 /*
  * table.h - the kinds of children: which program, how many, and what of the environment each may see
  *
- * Purpose  the one place that says who gets a secret. Whatever is not on a kind's list does not reach it.
- * Promise  P8: the provider's key is on the list of llm-worker only, Langfuse's keys on that of telemetry
- * only. Threads  pure.
+ * Purpose  the one place that says who gets a secret. Whatever is not on a kind's list does not reach
+ *          it.
+ * Promise  P8: the provider's key is on the list of llm-worker only, Langfuse's keys on that of
+ *          telemetry only.
+ * Threads  pure.
  */
 #ifndef ATALAYA_SUPERVISOR_TABLE_H
 #define ATALAYA_SUPERVISOR_TABLE_H

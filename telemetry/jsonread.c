@@ -73,3 +73,21 @@ int jsonread_ingestion(struct str text, ingestion_verdict *fn, void *arg)
     json_decref(root);
     return ret;
 }
+
+bool jsonread_all_taken(struct str text, size_t n)
+{
+    static const char taken[] = "\"status\":201}", no_errors[] = "],\"errors\":[]}",
+                      head[] = "{\"successes\":[";
+    const char *at = text.p;
+    const char *end = text.p + text.n;
+    size_t found = 0;
+
+    if (text.n < sizeof head + sizeof no_errors || memcmp(text.p, head, sizeof head - 1) != 0 ||
+        memcmp(end - (sizeof no_errors - 1), no_errors, sizeof no_errors - 1) != 0)
+        return false;
+    while ((at = memmem(at, (size_t)(end - at), taken, sizeof taken - 1)) != NULL) {
+        at += sizeof taken - 1;
+        found++;
+    }
+    return found == n;
+}

@@ -8,6 +8,8 @@
 #ifndef ATALAYA_TELEMETRY_JSONREAD_H
 #define ATALAYA_TELEMETRY_JSONREAD_H
 
+#include <stdbool.h>
+
 #include "common/base/attr.h"
 #include "common/base/str.h"
 #include "common/wire/event.h"
@@ -20,5 +22,9 @@ void jsonread_free(void *hold);
  * texts are borrowed for the call. */
 typedef void ingestion_verdict(void *arg, struct str id, int status, struct str message);
 int jsonread_ingestion(struct str text, ingestion_verdict *fn, void *arg) NODISCARD;
+
+/* True when the answer can be seen at once to be n successes and no error, as it nearly always is. False says nothing:
+ * read it then. */
+bool jsonread_all_taken(struct str text, size_t n);
 
 #endif

@@ -148,6 +148,10 @@ static void open_upload(struct telemetry *t)
 
     if (t->conf.langfuse_enabled)
         t->upload = upload_new(t->loop, &conf, t->spool, t->metrics);
+    else if (*t->conf.public_key || *t->conf.secret_key)
+        log_warning("%s is missing, so nothing goes to Langfuse: records stay in the spool, the oldest go at "
+                    "SPOOL_MAX_BYTES",
+                    *t->conf.public_key ? "LANGFUSE_SECRET_KEY" : "LANGFUSE_PUBLIC_KEY");
     else
         log_info("no Langfuse keys: records stay in the spool, the oldest go at SPOOL_MAX_BYTES");
 }

@@ -1,5 +1,7 @@
 #include "telemetry/record.h"
 
+#include <inttypes.h>
+
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "telemetry/text.h"
@@ -31,11 +33,10 @@ static struct str write_attempts(struct buf *out, const struct list *attempts)
 
     buf_putc(out, '[');
     for (size_t i = 0; i < attempts->n; i++) {
-        buf_puts(out, i ? ",{" : "{");
-        json_field_int(out, "start_us", a[i].start_us);
-        json_field_int(out, "duration_us", a[i].duration_us);
-        json_field_int(out, "wait_us", a[i].wait_us);
-        json_field_int(out, "status", clamp(a[i].status));
+        buf_printf(out,
+                   "%s{\"start_us\":%" PRId64 ",\"duration_us\":%" PRId64 ",\"wait_us\":%" PRId64
+                   ",\"status\":%" PRId64,
+                   i ? "," : "", a[i].start_us, a[i].duration_us, a[i].wait_us, clamp(a[i].status));
         json_field_str(out, "outcome", a[i].outcome);
         json_field_str(out, "upstream_id", a[i].upstream_id);
         buf_putc(out, '}');

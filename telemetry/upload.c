@@ -340,6 +340,7 @@ static void land_later(struct flight *f, int64_t due)
 
 static void land_failed(struct flight *f, int64_t due)
 {
+    (void)settle(f->upload, f->parcel); /* what has been done already; otherwise before the next try */
     f->upload->drain_failed = true;
     land_later(f, due);
 }
@@ -354,13 +355,14 @@ static void finish_without_scores(struct flight *f)
         }
 }
 
+/* The scores follow at once: that the traces are there is written down with the scores' answer, whichever it is. */
 static void go_on_with_scores(struct flight *f)
 {
     finish_without_scores(f);
-    if (settle(f->upload, f->parcel) < 0)
-        land_failed(f, clock_ms() + SPOOL_RETRY_MS);
-    else if (f->n_scored && f->parcel->n)
+    if (f->n_scored)
         post(f, UPLOAD_SCORES);
+    else if (settle(f->upload, f->parcel) < 0)
+        land_failed(f, clock_ms() + SPOOL_RETRY_MS);
     else
         land_later(f, 0);
 }
@@ -603,6 +605,16 @@ static void on_verdict(void *arg, struct str id, int status, struct str message)
               "Langfuse refuses a score");
 }
 
+/* The usual answer, without building a tree of it: no error, and as many successes as there were events. */
+static bool all_taken(struct flight *f, struct str body)
+{
+    if (!jsonread_all_taken(body, SCORES_A_RECORD * f->n_scored))
+        return false;
+    for (size_t i = 0; i < f->parcel->n; i++)
+        f->parcel->rows[i].verdicts = SCORES_A_RECORD;
+    return true;
+}
+
 /* A row is done when each of its scores has a final verdict; what the answer does not name goes again. */
 static void scores_answered(struct flight *f, const struct post_answer *a)
 {
@@ -610,11 +622,13 @@ static void scores_answered(struct flight *f, const struct post_answer *a)
     bool again = false;
 
     f->answered = 0;
-    if (jsonread_ingestion(a->body, on_verdict, f) < 0) {
+    if (!all_taken(f, a->body) && jsonread_ingestion(a->body, on_verdict, f) < 0) {
         retry(f, a);
         return;
     }
     for (size_t i = 0; i < p->n; i++) {
+        if (p->rows[i].stage == ROW_FINISHED) /* it has no scores */
+            continue;
         if (p->rows[i].verdicts < SCORES_A_RECORD) {
             again = true;
             continue;
@@ -728,10 +742,13 @@ void upload_free(struct upload *u)
         return;
     loop_timer_clear(u->loop, &u->timer);
     for (size_t i = 0; i < UPLOAD_FLIGHTS; i++) {
-        post_free(u->flights[i].post);
-        free(u->flights[i].parcel);
-        buf_free(&u->flights[i].spans);
-        buf_free(&u->flights[i].scores);
+        struct flight *f = &u->flights[i];
+        if (f->parcel)
+            (void)settle(u, f->parcel); /* traces whose scores are still in the air */
+        post_free(f->post);
+        free(f->parcel);
+        buf_free(&f->spans);
+        buf_free(&f->scores);
     }
     while (u->queue) {
         struct parcel *p = u->queue;

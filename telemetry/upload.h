@@ -2,8 +2,8 @@
  * upload.h - carries records from the spool to Langfuse
  *
  * Purpose  parcels of records in the spool's order. A parcel goes in two steps: its spans (OTLP, protobuf, gzip),
- *          then its scores (ingestion batch). The step that is done is committed to the spool before the next one
- *          begins; a row is deleted when both are done.
+ *          then its scores (ingestion batch). A row is deleted when both are done; one whose trace is there but whose
+ *          scores are not is marked, and only these go again.
  * Promise  P3: a row leaves the spool only when Langfuse has taken it or has refused it for good, counted and
  *          logged. Everything else is tried again for as long as the spool holds it (upload_policy.h). A death
  *          between an answer and its commit sends the same ids again, which Langfuse merges.

@@ -2,11 +2,13 @@
  * dotenv.h - reads a .env file into the environment
  *
  * Purpose  NAME=value lines as python-dotenv reads them: `export ` prefix, # comments, single quotes
- * (literal; \' and \\ escape), double quotes (\n \t \r \" \\ escape, may span lines), unquoted values end at
- * " #" and are trimmed. A variable that is already in the environment wins. $ is not expanded. Threads before
- * any thread starts (setenv). Errors   0 (also when the file does not exist) or -errno; -EINVAL and *bad_line
- * (from 1) for the first line that is no assignment; lines before it are set. Nothing of a value is ever
- * printed. Limits   DOTENV_FILE_MAX
+ *          (literal; \' and \\ escape), double quotes (\n \t \r \" \\ escape, may span lines), unquoted
+ *          values end at " #" and are trimmed. A variable that is already in the environment wins. $ is not
+ *          expanded.
+ * Threads  before any thread starts (setenv).
+ * Errors   0 (also when the file does not exist) or -errno; -EINVAL and *bad_line (from 1) for the first
+ *          line that is no assignment; lines before it are set. Nothing of a value is ever printed.
+ * Limits   DOTENV_FILE_MAX
  */
 #ifndef ATALAYA_BASE_DOTENV_H
 #define ATALAYA_BASE_DOTENV_H

@@ -2,8 +2,9 @@
  * json.h - writing JSON (RFC 8259) into a buf
  *
  * Purpose  answers, log lines and provider requests are written, not built as trees. Reading JSON is
- * jansson's job. Threads  any, one buf per thread. Errors   the buf's `failed`. Bytes that are no UTF-8
- * become U+FFFD, so the output always parses.
+ *          jansson's job.
+ * Threads  any, one buf per thread.
+ * Errors   the buf's `failed`. Bytes that are no UTF-8 become U+FFFD, so the output always parses.
  */
 #ifndef ATALAYA_BASE_JSON_H
 #define ATALAYA_BASE_JSON_H

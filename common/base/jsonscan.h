@@ -1,16 +1,18 @@
 /*
  * jsonscan.h - reads a request body as Python's json.loads() does
  *
- * Purpose  the contract's 422s carry Python's words and positions, which no C library reports, and bodies in
- * UTF-16 and UTF-32 are accepted. Checks the whole text; keeps of a top-level object only the members asked
- * for, as spans of the source, so that memory does not grow with what a client invents. Python's laxness is
- * kept: NaN, Infinity, integers of any size, duplicate keys (the last one wins). Owner    jsonscan_free()
- * releases all; the strings of members live until then, and so must the body, which has a NUL behind its last
- * byte. Threads  any; nothing recurses, so a civetweb thread's small stack is enough. Errors JSONSCAN_BROKEN
- * with Python's message and position (code points of the decoded text); JSONSCAN_UNREADABLE where Python
- * fails otherwise: no UTF-8 (UTF-16, UTF-32), nested deeper than JSONSCAN_DEPTH_MAX, an integer of more than
- * JSONSCAN_DIGITS_MAX digits. Source   https://docs.python.org/3/library/json.html, RFC 4627 chapter 3
- * (encodings)
+ * Purpose  the contract's 422s carry Python's words and positions, which no C library reports, and bodies
+ *          in UTF-16 and UTF-32 are accepted. Checks the whole text; keeps of a top-level object only the
+ *          members asked for, as spans of the source, so that memory does not grow with what a client
+ *          invents. Python's laxness is kept: NaN, Infinity, integers of any size, duplicate keys (the last
+ *          one wins).
+ * Owner    jsonscan_free() releases all; the strings of members live until then, and so must the body,
+ *          which has a NUL behind its last byte.
+ * Threads  any; nothing recurses, so a civetweb thread's small stack is enough.
+ * Errors   JSONSCAN_BROKEN with Python's message and position (code points of the decoded text);
+ *          JSONSCAN_UNREADABLE where Python fails otherwise: no UTF-8 (UTF-16, UTF-32), nested deeper than
+ *          JSONSCAN_DEPTH_MAX, an integer of more than JSONSCAN_DIGITS_MAX digits.
+ * Source   https://docs.python.org/3/library/json.html, RFC 4627 chapter 3 (encodings)
  */
 #ifndef ATALAYA_BASE_JSONSCAN_H
 #define ATALAYA_BASE_JSONSCAN_H

@@ -2,10 +2,12 @@
  * log.h - one event, one JSON line on stdout
  *
  * Purpose  what people and log shippers read: {"ts","level","name","msg","pid", fields…}. Never a question,
- * an answer or a key: the caller passes only what may be read by anybody. Promise  P5: a reader that stalls
- * never stalls us. A line that the pipe cannot take at once is dropped and counted; the next line that goes
- * through says how many were lost. Threads  any: a line is one write(2). Errors   none. Limits LOG_LINE_MAX;
- * a longer line is cut in its last field, never in the middle of JSON.
+ *          an answer or a key: the caller passes only what may be read by anybody.
+ * Promise  P5: a reader that stalls never stalls us. A line that the pipe cannot take at once is dropped
+ *          and counted; the next line that goes through says how many were lost.
+ * Threads  any: a line is one write(2).
+ * Errors   none.
+ * Limits   LOG_LINE_MAX; a longer line is cut in its last field, never in the middle of JSON.
  */
 #ifndef ATALAYA_BASE_LOG_H
 #define ATALAYA_BASE_LOG_H

@@ -1,12 +1,13 @@
 /*
  * conf.h - configuration from the environment, one row a variable
  *
- * Purpose  a row parses, checks, prints and documents its variable. An empty value counts as unset.
- *          A secret may also come from a file: NAME_FILE holds its path (trailing newline dropped).
+ * Purpose  a row parses, checks, prints and documents its variable. An empty value counts as unset. A
+ *          secret may also come from a file: NAME_FILE holds its path (trailing newline dropped).
  * Owner    strings in the filled struct are owned by it until conf_free().
  * Threads  before any thread starts.
  * Errors   conf_load() logs every bad variable (name, value unless secret, allowed range) and returns
- * -EINVAL. Units    as the row says; CONF_SECONDS reads decimal seconds ("0.5") into int64_t milliseconds.
+ *          -EINVAL.
+ * Units    as the row says; CONF_SECONDS reads decimal seconds ("0.5") into int64_t milliseconds.
  */
 #ifndef ATALAYA_CONF_CONF_H
 #define ATALAYA_CONF_CONF_H

@@ -2,7 +2,8 @@
  * child.h - the contract between the supervisor and a child (docs/child-contract.md)
  *
  * Purpose  names, numbers and exit codes that both sides share. The child is told by two environment
- * variables which inherited descriptors are its own; without them it runs unsupervised, which is fine.
+ *          variables which inherited descriptors are its own; without them it runs unsupervised, which is
+ *          fine.
  *            CHILD_ENV_READY     write one newline and close it when the service is up
  *            CHILD_ENV_LIFELINE  end of file on it: the supervisor is gone, drain and leave
  * Signals  TERM drain; TERM again, or INT: now; HUP reload what can be reloaded.

@@ -2,13 +2,13 @@
  * daemon.h - what every daemon does once, around its loop
  *
  * Purpose  --help and --version, signals through a signalfd, life-line, descriptor limit, readiness, drain
- * with a deadline. A main.c fills a struct daemon and calls daemon_run(). Threads  call from main() before
- * any thread starts: signals are blocked for all of them. Errors   daemon_run() returns an exit code of
- * child.h.
+ *          with a deadline. A main.c fills a struct daemon and calls daemon_run().
+ * Threads  call from main() before any thread starts: signals are blocked for all of them.
+ * Errors   daemon_run() returns an exit code of child.h.
  *
  * Life     init() -> child_ready() -> loop until TERM or end of life-line -> drain() -> the daemon calls
  *          daemon_drained() when nothing is in flight any more, or the drain deadline passes, or a second
- * TERM or INT comes -> fini() -> exit 0.
+ *          TERM or INT comes -> fini() -> exit 0.
  */
 #ifndef ATALAYA_PROC_DAEMON_H
 #define ATALAYA_PROC_DAEMON_H

@@ -1,12 +1,15 @@
 /*
  * dirs.h - where sockets and state live
  *
- * Purpose  ATALAYA_RUN_DIR, else $RUNTIME_DIRECTORY (systemd), else /run/atalaya where it can be written,
- * else $XDG_RUNTIME_DIR/atalaya, else /tmp/atalaya-UID. ATALAYA_STATE_DIR, else $STATE_DIRECTORY, else
- *          /var/lib/atalaya where it can be written, else $XDG_STATE_HOME/atalaya, else
- * ~/.local/state/atalaya. The folder is made (mode 0700) when it is missing. Threads  any. Errors   0 or
- * -errno, with *what (a static text naming the variable) for the message; -ENAMETOOLONG when a socket inside
- * would not fit into sockaddr_un. A folder in /tmp that belongs to somebody else is -EPERM.
+ * Purpose  ATALAYA_RUN_DIR, else $RUNTIME_DIRECTORY (systemd), else /run/atalaya where it can be
+ *          written, else $XDG_RUNTIME_DIR/atalaya, else /tmp/atalaya-UID. ATALAYA_STATE_DIR, else
+ *          $STATE_DIRECTORY, else /var/lib/atalaya where it can be written, else
+ *          $XDG_STATE_HOME/atalaya, else ~/.local/state/atalaya. The folder is made (mode 0700) when it
+ *          is missing.
+ * Threads  any.
+ * Errors   0 or -errno, with *what (a static text naming the variable) for the message; -ENAMETOOLONG
+ *          when a socket inside would not fit into sockaddr_un. A folder in /tmp that belongs to
+ *          somebody else is -EPERM.
  */
 #ifndef ATALAYA_PROC_DIRS_H
 #define ATALAYA_PROC_DIRS_H

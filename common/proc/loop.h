@@ -2,8 +2,9 @@
  * loop.h - the event loop: descriptors, timers, and a look around before every sleep
  *
  * Purpose  one thread, one epoll; the only three things that wake a process are descriptors, timers and
- * signals (a signalfd is a descriptor). Owner    the loop owns nothing it is given: remove a descriptor
- * before closing it, a timer before freeing it. Removing any of them from inside any callback is safe.
+ *          signals (a signalfd is a descriptor).
+ * Owner    the loop owns nothing it is given: remove a descriptor before closing it, a timer before
+ *          freeing it. Removing any of them from inside any callback is safe.
  * Threads  everything from the loop's thread, except loop_stop(), which is also safe in a callback only.
  * Units    milliseconds of clock_ms(), absolute.
  * Errors   registration 0 or -errno; running out of memory ends the process.

@@ -2,8 +2,9 @@
  * endpoint.h - where the wires meet when nothing else is configured
  *
  * Purpose  ipc://ATALAYA_RUN_DIR/<name>: the same folder for all processes of an instance
- * (common/proc/dirs.h). Owner    *endpoint is a malloc'd string; an empty or NULL one is replaced, another is
- * left alone. Errors   0 or -EINVAL, having logged which folder cannot be used and why.
+ *          (common/proc/dirs.h).
+ * Owner    *endpoint is a malloc'd string; an empty or NULL one is replaced, another is left alone.
+ * Errors   0 or -EINVAL, having logged which folder cannot be used and why.
  */
 #ifndef ATALAYA_WIRE_ENDPOINT_H
 #define ATALAYA_WIRE_ENDPOINT_H

@@ -2,13 +2,13 @@
  * event.h - the events wire: senders DEALER, telemetry ROUTER (docs/protocol-events.md)
  *
  * Purpose  what happened, once, whole. One EVENT_REQUEST per finished HTTP request; for /ask it carries
- * everything that a trace needs, so that a trace is never half there.
+ *          everything that a trace needs, so that a trace is never half there.
  *
- * Delivery go-back-N. A sender has a random `epoch` for its life and numbers its events from 1. A batch is
- * one EVENT_BATCH entry (epoch, seq of the first event that follows, base = oldest seq the sender still
- * holds) and then the events. Telemetry commits only the event after the last it has committed, ignores what
- * it has seen, and answers EVENT_ACK (epoch, seq = last committed). Events below base that were never seen
- * are gone: telemetry counts them as dropped by the sender.
+ * Delivery go-back-N. A sender has a random `epoch` for its life and numbers its events from 1. A
+ *          batch is one EVENT_BATCH entry (epoch, seq of the first event that follows, base = oldest seq
+ *          the sender still holds) and then the events. Telemetry commits only the event after the last it
+ *          has committed, ignores what it has seen, and answers EVENT_ACK (epoch, seq = last committed).
+ *          Events below base that were never seen are gone: telemetry counts them as dropped by the sender.
  *
  * Units    *_us wall times since 1970 or durations, as named.
  */

@@ -1,11 +1,10 @@
 /*
  * job.h - the jobs wire: gateway ROUTER, llm-worker DEALER (docs/protocol-jobs.md)
  *
- * Purpose  one struct for every message kind; the kind says which fields mean something. Bodies are packed by
- *          pack.h; several entries travel in one message.
+ * Purpose  one struct for every message kind; the kind says which fields mean something. Bodies are packed
+ *          by pack.h; several entries travel in one message.
  * Units    budget_ms: time left until the request's deadline, counted from sending (hosts need no common
- * clock);
- *          *_us wall times since 1970 or durations, as named.
+ *          clock); *_us wall times since 1970 or durations, as named.
  * Limits   the max column of job_fields.
  */
 #ifndef ATALAYA_WIRE_JOB_H

@@ -1,18 +1,19 @@
 /*
  * pack.h - msgpack bodies of our wires, driven by a table of fields
  *
- * Purpose  one codec for jobs and events. A body is the version (an unsigned integer) followed by any number
- * of entries; an entry is a map from small integers to values. A field that is zero, false or empty is not
- *          sent; a key that is not in the table is skipped, so that old and new processes understand each
- * other.
+ * Purpose  one codec for jobs and events. A body is the version (an unsigned integer) followed by any
+ *          number of entries; an entry is a map from small integers to values. A field that is zero, false
+ *          or empty is not sent; a key that is not in the table is skipped, so that old and new processes
+ *          understand each other.
  *
  *              body  = version entry*          version = positive fixint
  *              entry = map { key: value, … }   value   = uint | int | float64 | bool | str | array of entries
  *
  * Owner    decoded strings and lists are borrowed from the reader (strings from the message itself): they
- * live until pack_close(), and the message must too. Threads  one thread per buffer or reader. Errors
- * -EBADMSG: no msgpack, a wrong type, a length above the field's max, an unknown version. Source
- * https://github.com/msgpack/msgpack/blob/master/spec.md
+ *          live until pack_close(), and the message must too.
+ * Threads  one thread per buffer or reader.
+ * Errors   -EBADMSG: no msgpack, a wrong type, a length above the field's max, an unknown version.
+ * Source   https://github.com/msgpack/msgpack/blob/master/spec.md
  */
 #ifndef ATALAYA_WIRE_PACK_H
 #define ATALAYA_WIRE_PACK_H

@@ -1,11 +1,13 @@
 /*
  * sink.h - the sending end of the events wire
  *
- * Purpose  takes finished events from a process and gets them to telemetry: batched, acknowledged, re-sent.
- * Promise  P2, P5: sink_put() never blocks and never fails; an event is kept until telemetry has committed it
- * or the buffer is full, when the oldest goes and telemetry is told how many. Owner    the event's strings
- * are copied before sink_put() returns. Threads  the loop's thread. Limits   EVENT_BUFFER_MAX,
- * EVENT_FLUSH_MS, EVENT_RESEND_MS, WIRE_BATCH_BYTES
+ * Purpose  takes finished events from a process and gets them to telemetry: batched, acknowledged,
+ *          re-sent.
+ * Promise  P2, P5: sink_put() never blocks and never fails; an event is kept until telemetry has
+ *          committed it or the buffer is full, when the oldest goes and telemetry is told how many.
+ * Owner    the event's strings are copied before sink_put() returns.
+ * Threads  the loop's thread.
+ * Limits   EVENT_BUFFER_MAX, EVENT_FLUSH_MS, EVENT_RESEND_MS, WIRE_BATCH_BYTES
  */
 #ifndef ATALAYA_WIRE_SINK_H
 #define ATALAYA_WIRE_SINK_H

@@ -2,14 +2,16 @@
  * zsock.h - the ZeroMQ sockets we use: a ROUTER that binds, a DEALER that connects
  *
  * Purpose  the only file of a process that includes zmq.h. Every call is non-blocking.
- * Owner    zsock_close() closes; unsent messages are dropped then (what matters is acknowledged above this
- * layer). A received message is the caller's until zmsg_free(). Threads  one thread per socket; zwire_new()
- * once per process. Errors   0 or -errno. zsock_send(): -EAGAIN queue full or nobody connected (DEALER),
- * -EHOSTUNREACH the peer of this route is gone (ROUTER). Limits   WIRE_MESSAGE_MAX; a larger message closes
- * the peer's connection.
+ * Owner    zsock_close() closes; unsent messages are dropped then (what matters is acknowledged above
+ *          this layer). A received message is the caller's until zmsg_free().
+ * Threads  one thread per socket; zwire_new() once per process.
+ * Errors   0 or -errno. zsock_send(): -EAGAIN queue full or nobody connected (DEALER), -EHOSTUNREACH the
+ *          peer of this route is gone (ROUTER).
+ * Limits   WIRE_MESSAGE_MAX; a larger message closes the peer's connection.
  *
- * Waiting  zsock_fd() becomes readable on an edge only: register it with a loop for EPOLLIN and read until
- * -EAGAIN in a loop_hook before every sleep (the descriptor alone misses messages that arrive during a send).
+ * Waiting  zsock_fd() becomes readable on an edge only: register it with a loop for EPOLLIN and read
+ *          until -EAGAIN in a loop_hook before every sleep (the descriptor alone misses messages that
+ *          arrive during a send).
  */
 #ifndef ATALAYA_WIRE_ZSOCK_H
 #define ATALAYA_WIRE_ZSOCK_H

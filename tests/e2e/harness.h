@@ -2,10 +2,12 @@
  * harness.h - a whole Atalaya for one test: the shipped programs and both fakes, in a folder of their own
  *
  * Purpose  a test reads like a story: e2e_new(), e2e_env()…, e2e_start(), questions, e2e_end().
- * Promise  e2e_end() checks what every test must leave behind: exit 0 after TERM, no process, no sanitizer
- * report, no failed assertion, no secret and no question in the logs, and no request that the real Langfuse
- * would have refused. A failed test shows the tails of all logs. Owner    the harness keeps every instance
- * and ends it even when the test fails (e2e_cleanup, in every TestSuite). Threads  the test's main thread.
+ * Promise  e2e_end() checks what every test must leave behind: exit 0 after TERM, no process, no
+ *          sanitizer report, no failed assertion, no secret and no question in the logs, and no request
+ *          that the real Langfuse would have refused. A failed test shows the tails of all logs.
+ * Owner    the harness keeps every instance and ends it even when the test fails (e2e_cleanup, in every
+ *          TestSuite).
+ * Threads  the test's main thread.
  * Errors   fail the test.
  * Units    seconds for waits (all of them upper bounds), as named otherwise.
  */

@@ -1,10 +1,12 @@
 /*
  * http_client.h - a client that hides nothing: no retry, no redirect, one connection
  *
- * Purpose  the tests must see what a client sees, a reset connection included; a library that quietly asks
- * again would make two answers look like one. Owner    http_reply_free() and http_close() release; both
- * accept a zeroed struct. Threads  one thread per client. Errors   a reply with status 0 and `trouble` says
- * why there is no answer. Nothing here fails a test. Limits   HTTP_REPLY_MAX
+ * Purpose  the tests must see what a client sees, a reset connection included; a library that quietly
+ *          asks again would make two answers look like one.
+ * Owner    http_reply_free() and http_close() release; both accept a zeroed struct.
+ * Threads  one thread per client.
+ * Errors   a reply with status 0 and `trouble` says why there is no answer. Nothing here fails a test.
+ * Limits   HTTP_REPLY_MAX
  */
 #ifndef ATALAYA_TESTS_HTTP_CLIENT_H
 #define ATALAYA_TESTS_HTTP_CLIENT_H

@@ -1,10 +1,11 @@
 /*
  * load.h - many clients at once, each of them counting what it got
  *
- * Purpose  `clients` threads ask `total` questions on keep-alive connections; every single outcome is kept,
- * so that a test can say which request lost its answer or got somebody else's. Owner    load_free() also
- * waits for the clients. Threads  start, look and free from the test's main thread. A client never asserts:
- * it writes down. Limits   total questions; each waits 60 s at most, so a load always ends.
+ * Purpose  `clients` threads ask `total` questions on keep-alive connections; every single outcome is
+ *          kept, so that a test can say which request lost its answer or got somebody else's.
+ * Owner    load_free() also waits for the clients.
+ * Threads  start, look and free from the test's main thread. A client never asserts: it writes down.
+ * Limits   total questions; each waits 60 s at most, so a load always ends.
  */
 #ifndef ATALAYA_TESTS_LOAD_H
 #define ATALAYA_TESTS_LOAD_H

@@ -1,9 +1,10 @@
 /*
  * process.h - starting, watching and counting processes for the tests
  *
- * Purpose  whatever a test starts stays in its own process tree: the test is a subreaper, so that an orphan
- * of a killed supervisor becomes its child instead of init's, and cannot hide. Threads  the test's main
- * thread. Errors   fail the test.
+ * Purpose  whatever a test starts stays in its own process tree: the test is a subreaper, so that an
+ *          orphan of a killed supervisor becomes its child instead of init's, and cannot hide.
+ * Threads  the test's main thread.
+ * Errors   fail the test.
  */
 #ifndef ATALAYA_TESTS_PROCESS_H
 #define ATALAYA_TESTS_PROCESS_H

@@ -1,10 +1,12 @@
 /*
  * http1.h - reading HTTP/1.1 requests: the head, and bodies in chunks (RFC 9112)
  *
- * Purpose  what httpd.c reads, without any I/O, so that a table can test it. Strict: CRLF only, no folding,
- * no control bytes, one meaning for the length of a body. Owner    the strings of a head point into the bytes
- * that were parsed. Threads  pure. Errors   minus the HTTP status to refuse with: 400, 413, 417, 431, 501,
- * 505. Limits   FAKE_HEAD_MAX, FAKE_BODY_MAX
+ * Purpose  what httpd.c reads, without any I/O, so that a table can test it. Strict: CRLF only, no
+ *          folding, no control bytes, one meaning for the length of a body.
+ * Owner    the strings of a head point into the bytes that were parsed.
+ * Threads  pure.
+ * Errors   minus the HTTP status to refuse with: 400, 413, 417, 431, 501, 505.
+ * Limits   FAKE_HEAD_MAX, FAKE_BODY_MAX
  */
 #ifndef ATALAYA_TESTS_FAKES_HTTP1_H
 #define ATALAYA_TESTS_FAKES_HTTP1_H

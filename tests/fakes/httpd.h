@@ -2,12 +2,14 @@
  * httpd.h - a small HTTP/1.1 server for the fakes: holds thousands of answers back, and breaks them on demand
  *
  * Purpose  one thread on a struct loop; keep-alive, pipelining (one request of a connection at a time),
- * bodies with a length or in chunks, Expect: 100-continue. An answer may come at once, later, in pieces,
- * slowly, cut off, as raw bytes, or never. Owner    an exchange (one request and its answer) belongs to the
- * server and is reused. It lives from on_request() to on_done(), which is called exactly once for it. Its
- * strings live as long. Threads  the loop's thread. Errors   httpd_new() NULL and errno. Requests that are no
- * HTTP are answered 4xx or 5xx without on_request(). Limits   FAKE_HEAD_MAX, FAKE_BODY_MAX,
- * FAKE_CONNECTIONS_MAX
+ *          bodies with a length or in chunks, Expect: 100-continue. An answer may come at once, later,
+ *          in pieces, slowly, cut off, as raw bytes, or never.
+ * Owner    an exchange (one request and its answer) belongs to the server and is reused. It lives from
+ *          on_request() to on_done(), which is called exactly once for it. Its strings live as long.
+ * Threads  the loop's thread.
+ * Errors   httpd_new() NULL and errno. Requests that are no HTTP are answered 4xx or 5xx without
+ *          on_request().
+ * Limits   FAKE_HEAD_MAX, FAKE_BODY_MAX, FAKE_CONNECTIONS_MAX
  */
 #ifndef ATALAYA_TESTS_FAKES_HTTPD_H
 #define ATALAYA_TESTS_FAKES_HTTPD_H

@@ -2,10 +2,11 @@
  * langfuse.h - the parts of fake-langfuse and what they share
  *
  * Purpose  Langfuse's write API for tests and benches, as strict as the real one; and stricter in one way:
- * what the real server takes and then hides, loses or misreads is remembered as a violation. langfuse_main.c
- * options                langfuse_otlp.c   spans: read, judge, show langfuse_route.c  keys, paths, faults
- * langfuse_batch.c  POST /api/public/ingestion langfuse_store.c  what was accepted      langfuse_score.c
- * scores langfuse_rules.c  times, environments    langfuse_gunzip.c gzip langfuse_admin.c  the /_admin/ paths
+ *          what the real server takes and then hides, loses or misreads is remembered as a violation.
+ *          langfuse_main.c options                langfuse_otlp.c   spans: read, judge, show
+ *          langfuse_route.c  keys, paths, faults langfuse_batch.c  POST /api/public/ingestion
+ *          langfuse_store.c  what was accepted      langfuse_score.c scores langfuse_rules.c  times,
+ *          environments    langfuse_gunzip.c gzip langfuse_admin.c  the /_admin/ paths
  * Threads  one.
  */
 #ifndef ATALAYA_TESTS_FAKES_LANGFUSE_H

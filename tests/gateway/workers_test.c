@@ -321,3 +321,73 @@ Test(workers, the_deadline_ends_a_job_that_its_worker_forgot)
                 .kind = JOB_FAILED, .epoch = a.last.epoch, .id = a.last.id, .error = str_of("cancelled")});
     stop(&a, NULL);
 }
+
+static char *many(char c, size_t n)
+{
+    char *text = malloc(n + 1);
+
+    cr_assert_not_null(text);
+    memset(text, c, n);
+    text[n] = '\0';
+    return text;
+}
+
+/* DEL is the byte that grows most when it is written as JSON. */
+Test(workers, an_answer_of_any_size_is_whole)
+{
+    struct asker q = {0};
+    char *answer = many('\x7f', 3 * MIB);
+
+    start(NULL);
+    struct mock a = worker(1);
+    ask(&q, "hola");
+    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    struct buf b = BUF_INIT(8 * MIB);
+    pack_begin(&b);
+    pack_put(
+        &b, &job_fields,
+        &(struct job){.kind = JOB_DONE, .epoch = a.last.epoch, .id = a.last.id, .answer = str_of(answer)});
+    cr_assert_eq(zsock_send(a.sock, NULL, buf_str(&b)), 0);
+    pthread_join(q.thread, NULL);
+    cr_expect_eq(q.reply.status, 200);
+    cr_expect_gt(q.reply.body.len, 18 * MIB);
+    cr_expect_eq(q.reply.body.data[q.reply.body.len - 1], '}');
+    http_reply_free(&q.reply);
+    buf_free(&b);
+    free(answer);
+    stop(&a, NULL);
+}
+
+Test(workers, an_error_that_echoes_everything_is_whole)
+{
+    struct http_client c;
+    struct http_reply r = {0};
+    struct buf body = BUF_INIT(MIB);
+    char *value = many('\x7f', 1000 * 1000);
+
+    start(NULL);
+    c = http_open(port);
+    buf_printf(&body, "{\"user\":\"%s\"}", value); /* two fields are missing: the body is echoed twice */
+    http_call(&c, "POST", "/ask", buf_str(&body), &r);
+    cr_expect_eq(r.status, 422, "%d %s", r.status, r.trouble ? r.trouble : "");
+    cr_expect_gt(r.body.len, 12 * 1000 * 1000);
+    http_reply_free(&r);
+    http_close(&c);
+    buf_free(&body);
+    free(value);
+    stop(NULL, NULL);
+}
+
+/* A second TERM while a connection waits for its answer: it gets one, or the connection's end, but never nothing. */
+Test(workers, stopping_now_leaves_nobody_waiting)
+{
+    struct asker q = {0};
+
+    start(NULL);
+    struct mock a = worker(1);
+    ask(&q, "hola");
+    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    kill(gateway, SIGINT);
+    expect(&q, 503, "shutting_down");
+    stop(&a, NULL);
+}

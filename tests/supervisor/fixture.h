@@ -2,8 +2,9 @@
  * fixture.h - a supervisor in its own folder, with scripted children
  *
  * Purpose  copies atalaya and fake-child (as atalaya-gateway …) into a fresh folder and runs them there.
- * Every wait is bounded by WAIT_MS and fails the test. Owner    house_close() kills what is left, checks that
- * no process of the folder remains and removes the folder.
+ *          Every wait is bounded by WAIT_MS and fails the test.
+ * Owner    house_close() kills what is left, checks that no process of the folder remains and removes
+ *          the folder.
  */
 #ifndef ATALAYA_TESTS_SUPERVISOR_FIXTURE_H
 #define ATALAYA_TESTS_SUPERVISOR_FIXTURE_H

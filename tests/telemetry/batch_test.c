@@ -103,3 +103,27 @@ Test(batch, answers)
         buf_free(&out);
     }
 }
+
+/* Only what is certain may be true; the rest is read. */
+Test(batch, all_taken)
+{
+    static const struct {
+        const char *body;
+        size_t n;
+        bool all;
+    } cases[] = {
+        {"{\"successes\":[{\"id\":\"a\",\"status\":201},{\"id\":\"b\",\"status\":201}],\"errors\":[]}", 2,
+         true},
+        {"{\"successes\":[{\"id\":\"a\",\"status\":201}],\"errors\":[]}", 2, false},
+        {"{\"successes\":[{\"id\":\"a\",\"status\":201}],\"errors\":[{\"id\":\"b\",\"status\":400}]}", 1,
+         false},
+        {"{\"successes\":[{\"id\":\"a\",\"status\":201}],\"errors\":[{\"id\":\"b\",\"status\":201}]}", 2,
+         false},
+        {"{\"successes\":[],\"errors\":[]}", 1, false},
+        {"{\"errors\":[],\"successes\":[{\"id\":\"a\",\"status\":201}]}", 1, false},
+        {"", 0, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        cr_expect_eq(jsonread_all_taken(str_of(cases[i].body), cases[i].n), cases[i].all, "case %zu", i);
+}
