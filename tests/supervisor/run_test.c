@@ -287,10 +287,10 @@ Test(run, gives_children_a_clean_start)
 }
 
 static const char *const secrets[] = {
-    "OPENAI_API_KEY=sk-provider-000",   "OPENAI_API_KEY_FILE=/sk/provider/001",
-    "LANGFUSE_PUBLIC_KEY=pk-lf-002",    "LANGFUSE_SECRET_KEY=sk-lf-003",
-    "LANGFUSE_SECRET_KEY_FILE=/sk/004", "OTEL_EXPORTER_OTLP_HEADERS=auth=hidden-005-value",
-    "AWS_SECRET_ACCESS_KEY=hidden-006-value",        "LD_LIBRARY_PATH=/tmp/007"};
+    "OPENAI_API_KEY=sk-provider-000",         "OPENAI_API_KEY_FILE=/sk/provider/001",
+    "LANGFUSE_PUBLIC_KEY=pk-lf-002",          "LANGFUSE_SECRET_KEY=sk-lf-003",
+    "LANGFUSE_SECRET_KEY_FILE=/sk/004",       "OTEL_EXPORTER_OTLP_HEADERS=auth=hidden-005-value",
+    "AWS_SECRET_ACCESS_KEY=hidden-006-value", "LD_LIBRARY_PATH=/tmp/007"};
 
 static bool env_has(pid_t pid, const char *assignment)
 {
