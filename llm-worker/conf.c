@@ -71,29 +71,11 @@ static const struct conf_row rows[] = {
      .doc = "ZeroMQ endpoint of the gateway; default: ipc socket jobs.sock in ATALAYA_RUN_DIR."},
 };
 
-static int check_url(const char *name, char *url)
-{
-    size_t n = strlen(url);
-
-    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
-        log_error("%s must begin with http:// or https://", name);
-        return -EINVAL;
-    }
-    const char *host = strstr(url, "://") + 3;
-    if (memchr(host, '@', strcspn(host, "/"))) {
-        log_error("%s must not hold a user or password: the provider's key goes into OPENAI_API_KEY", name);
-        return -EINVAL;
-    }
-    while (n > 0 && url[n - 1] == '/')
-        url[--n] = '\0';
-    return 0;
-}
-
 int worker_conf_load(struct worker_conf *c)
 {
-    if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || check_url("OPENAI_BASE_URL", c->base_url) < 0)
+    if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || conf_check_url("OPENAI_BASE_URL", c->base_url) < 0)
         return -EINVAL;
-    if (*c->demo_base_url && check_url("OPENAI_DEMO_BASE_URL", c->demo_base_url) < 0)
+    if (*c->demo_base_url && conf_check_url("OPENAI_DEMO_BASE_URL", c->demo_base_url) < 0)
         return -EINVAL;
     return endpoint_default(&c->jobs_endpoint, ENDPOINT_JOBS);
 }

@@ -144,22 +144,11 @@ void environment_clean(char out[ENVIRONMENT_MAX + 1], const char *name)
 
 static int derive(struct telemetry_conf *c)
 {
-    const char *url = *c->base_url ? c->base_url : c->langfuse_host;
+    bool by_base = *c->base_url != '\0';
 
-    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
-        log_error("%s=%s: expected a URL that starts with http:// or https://",
-                  *c->base_url ? "LANGFUSE_BASE_URL" : "LANGFUSE_HOST", url);
+    c->langfuse_url = xstrdup(by_base ? c->base_url : c->langfuse_host);
+    if (conf_check_url(by_base ? "LANGFUSE_BASE_URL" : "LANGFUSE_HOST", c->langfuse_url) < 0)
         return -EINVAL;
-    }
-    const char *host = strstr(url, "://") + 3;
-    if (memchr(host, '@', strcspn(host, "/"))) {
-        log_error("%s must not hold a user or password: the keys have variables of their own",
-                  *c->base_url ? "LANGFUSE_BASE_URL" : "LANGFUSE_HOST");
-        return -EINVAL;
-    }
-    c->langfuse_url = xstrdup(url);
-    for (size_t n = strlen(c->langfuse_url); n > 0 && c->langfuse_url[n - 1] == '/'; n--)
-        c->langfuse_url[n - 1] = '\0';
     c->langfuse_enabled = *c->public_key && *c->secret_key;
     environment_clean(c->environment, *c->tracing_environment ? c->tracing_environment : c->app_env);
     return endpoint_default(&c->events_endpoint, ENDPOINT_EVENTS);

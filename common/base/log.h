@@ -7,7 +7,7 @@
  *          and counted; the next line that goes through says how many were lost.
  * Threads  any: a line is one write(2).
  * Errors   none.
- * Limits   LOG_LINE_MAX; a longer line is cut in its last field, never in the middle of JSON.
+ * Limits   LOG_LINE_MAX; long texts are clipped, and a field that does not fit is left out.
  */
 #ifndef ATALAYA_BASE_LOG_H
 #define ATALAYA_BASE_LOG_H

@@ -176,6 +176,24 @@ void conf_free(const struct conf_row *rows, size_t n, void *out)
         }
 }
 
+int conf_check_url(const char *name, char *url)
+{
+    size_t n = strlen(url);
+
+    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
+        log_error("%s must begin with http:// or https://", name);
+        return -EINVAL;
+    }
+    const char *host = strstr(url, "://") + 3;
+    if (memchr(host, '@', strcspn(host, "/"))) {
+        log_error("%s must not hold a user or password: the keys have variables of their own", name);
+        return -EINVAL;
+    }
+    while (n > 0 && url[n - 1] == '/')
+        url[--n] = '\0';
+    return 0;
+}
+
 void conf_print_names(const struct conf_row *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

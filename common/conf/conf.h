@@ -41,6 +41,10 @@ struct conf_row {
 
 int conf_load(const struct conf_row *rows, size_t n, void *out) NODISCARD;
 void conf_free(const struct conf_row *rows, size_t n, void *out);
+/* The base URL of an API: http or https, without user and password, which would end in logs; slashes at its end are
+ * taken off. 0 or -EINVAL, having logged why. */
+int conf_check_url(const char *name, char *url) NODISCARD;
+
 void conf_print_names(const struct conf_row *rows,
                       size_t n); /* one name a line, with NAME_FILE for secrets */
 

@@ -23,7 +23,7 @@
 enum event_kind {
     EVENT_BATCH = 1,  /* both ends: envelope, first entry of a body */
     EVENT_ACK,        /* telemetry to sender */
-    EVENT_REQUEST,    /* a finished HTTP request, or what a worker did for a gateway that died */
+    EVENT_REQUEST,    /* a finished HTTP request */
     EVENT_GAUGES,     /* current values of a sender; not numbered; answered with EVENT_ACK, so it doubles as a
                          ping */
     EVENT_SCRAPE,     /* gateway to telemetry: send me the exposition (id) */
@@ -47,7 +47,7 @@ struct event {
     uint64_t epoch;
     uint64_t seq;
     uint64_t base;
-    struct str process; /* "gateway", "llm-worker": who sends */
+    struct str process; /* who sends: "gateway" (docs/decisions/0008) */
     uint64_t pid;
     bool langfuse_enabled; /* ack: keys are set */
     uint64_t id;           /* scrape, exposition */

@@ -45,7 +45,7 @@ struct field {
     size_t offset;
     size_t max;
     const struct fields *sub;
-    const char *name; /* for documents and for the spool's columns */
+    const char *name; /* for messages of tests */
 };
 
 /* The table of one entry type. size is that of the C struct. */

@@ -2,8 +2,8 @@
  * zsock.h - the ZeroMQ sockets we use: a ROUTER that binds, a DEALER that connects
  *
  * Purpose  the only file of a process that includes zmq.h. Every call is non-blocking.
- * Owner    zsock_close() closes; unsent messages are dropped then (what matters is acknowledged above
- *          this layer). A received message is the caller's until zmsg_free().
+ * Owner    zsock_close() closes; zwire_free() waits up to a second for messages that are still on their way
+ *          out. A received message is the caller's until zmsg_free().
  * Threads  one thread per socket; zwire_new() once per process.
  * Errors   0 or -errno. zsock_send(): -EAGAIN queue full or nobody connected (DEALER), -EHOSTUNREACH the
  *          peer of this route is gone (ROUTER).

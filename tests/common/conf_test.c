@@ -117,3 +117,15 @@ Test(conf, a_secret_comes_from_a_file_too_and_is_never_shown, .init = cr_redirec
     cr_expect_null(strstr(said, "s3cret"), "the secret is shown: %s", said);
     unlink(path);
 }
+
+Test(conf, base_urls)
+{
+    char good[] = "https://api.example/v1//", plain[] = "ftp://api.example",
+         secret[] = "https://me:s3cret@api.example/v1", late[] = "http://api.example/a@b";
+
+    cr_expect_eq(conf_check_url("T_URL", good), 0);
+    cr_expect_str_eq(good, "https://api.example/v1");
+    cr_expect_eq(conf_check_url("T_URL", plain), -EINVAL);
+    cr_expect_eq(conf_check_url("T_URL", secret), -EINVAL);
+    cr_expect_eq(conf_check_url("T_URL", late), 0);
+}
