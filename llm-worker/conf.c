@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "common/base/conf.h"
 #include "common/base/log.h"
-#include "common/conf/conf.h"
 #include "common/wire/endpoint.h"
 
 #define AT(member) offsetof(struct worker_conf, member)
@@ -16,23 +16,27 @@ static const struct conf_row rows[] = {
      .offset = AT(api_key),
      .max = 1024,
      .flags = CONF_SECRET,
+     .example = CONF_PROVIDER,
      .doc = "Key of the provider; without it /ask answers 502."},
     {.name = "OPENAI_BASE_URL",
-     .type = CONF_STR,
+     .type = CONF_URL,
      .offset = AT(base_url),
      .def = "https://api.openai.com/v1",
      .max = 1024,
+     .example = CONF_PROVIDER,
      .doc = "Base URL of an OpenAI-compatible API, up to and without /chat/completions."},
     {.name = "OPENAI_MODEL",
      .type = CONF_STR,
      .offset = AT(model),
      .def = "gpt-4o-mini",
      .max = 256,
+     .example = CONF_PROVIDER,
      .doc = "Model that answers."},
     {.name = "OPENAI_DEMO_BASE_URL",
-     .type = CONF_STR,
+     .type = CONF_URL,
      .offset = AT(demo_base_url),
      .max = 1024,
+     .empty = "none",
      .doc = "Base URL of a demo upstream, used only while OPENAI_API_KEY is not set."},
     {.name = "LLM_WORKER_SLOTS",
      .type = CONF_INT,
@@ -40,6 +44,7 @@ static const struct conf_row rows[] = {
      .def = "4096",
      .min = 1,
      .max = 20000,
+     .unit = "questions",
      .doc = "Questions that one worker holds at once."},
     {.name = "LLM_MAX_ATTEMPTS",
      .type = CONF_INT,
@@ -47,6 +52,7 @@ static const struct conf_row rows[] = {
      .def = "3",
      .min = 1,
      .max = 10,
+     .unit = "calls",
      .doc = "Calls to the provider per question, the first included."},
     {.name = "LLM_CONNECT_TIMEOUT_MS",
      .type = CONF_INT,
@@ -56,6 +62,13 @@ static const struct conf_row rows[] = {
      .max = 600000,
      .unit = "milliseconds",
      .doc = "Longest wait for a connection to the provider."},
+    {.name = "GUARDRAIL_WORDS",
+     .type = CONF_STR,
+     .offset = AT(guardrail_words),
+     .def = "estúpido,idiota,odiar,matar",
+     .doc = "Words that lower an answer's toxicity_safe score, with commas between; or the path of a file, "
+            "which "
+            "begins with / or ./, with one word a line and # before comments."},
     {.name = "DRAIN_TIMEOUT_MS",
      .type = CONF_INT,
      .offset = AT(drain_timeout_ms),
@@ -63,31 +76,30 @@ static const struct conf_row rows[] = {
      .min = 0,
      .max = 600000,
      .unit = "milliseconds",
+     .example = CONF_LIMITS,
      .doc = "How long TERM waits for what is in flight."},
     {.name = "ATALAYA_JOBS_ENDPOINT",
      .type = CONF_STR,
      .offset = AT(jobs_endpoint),
      .max = 200,
-     .doc = "ZeroMQ endpoint of the gateway; default: ipc socket jobs.sock in ATALAYA_RUN_DIR."},
+     .empty = "ipc socket jobs.sock in ATALAYA_RUN_DIR",
+     .doc = "ZeroMQ endpoint of the jobs wire: the gateway binds it, the workers connect to it."},
 };
+
+const struct conf_table worker_conf_table = {rows, ARRAY_LEN(rows)};
 
 int worker_conf_load(struct worker_conf *c)
 {
-    if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || conf_check_url("OPENAI_BASE_URL", c->base_url) < 0)
-        return -EINVAL;
-    if (*c->demo_base_url && conf_check_url("OPENAI_DEMO_BASE_URL", c->demo_base_url) < 0)
+    if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || wordlist_new(&c->wordlist, c->guardrail_words) < 0)
         return -EINVAL;
     return endpoint_default(&c->jobs_endpoint, ENDPOINT_JOBS);
 }
 
 void worker_conf_free(struct worker_conf *c)
 {
+    wordlist_free(c->wordlist);
+    c->wordlist = NULL;
     conf_free(rows, ARRAY_LEN(rows), c);
-}
-
-void worker_conf_names(void)
-{
-    conf_print_names(rows, ARRAY_LEN(rows));
 }
 
 bool worker_conf_is_demo(const struct worker_conf *c)

@@ -1,5 +1,5 @@
 /*
- * conf.h - the llm-worker's configuration (common/conf/conf.h)
+ * conf.h - the llm-worker's configuration (common/base/conf.h)
  */
 #ifndef ATALAYA_LLM_WORKER_CONF_H
 #define ATALAYA_LLM_WORKER_CONF_H
@@ -8,6 +8,10 @@
 #include <stdint.h>
 
 #include "common/base/attr.h"
+#include "common/base/conf.h"
+#include "llm-worker/guardrails.h"
+
+extern const struct conf_table worker_conf_table;
 
 struct worker_conf {
     char *api_key;
@@ -18,12 +22,13 @@ struct worker_conf {
     int64_t attempts;
     int64_t connect_timeout_ms;
     int64_t drain_timeout_ms;
+    char *guardrail_words;
+    struct wordlist *wordlist; /* made of them */
     char *jobs_endpoint;
 };
 
 int worker_conf_load(struct worker_conf *c) NODISCARD; /* 0 or -EINVAL, having said why */
 void worker_conf_free(struct worker_conf *c);
-void worker_conf_names(void);
 
 /* Whether there is anybody to ask: a key, or the demo upstream in its place. */
 bool worker_conf_has_upstream(const struct worker_conf *c);

@@ -10,13 +10,19 @@ struct llm_worker {
     struct link *link;
 };
 
+static int configure(void *self)
+{
+    struct llm_worker *w = self;
+    int rc = worker_conf_load(&w->conf);
+
+    w->daemon.drain_ms = w->conf.drain_timeout_ms;
+    return rc;
+}
+
 static int init(void *self, struct loop *loop)
 {
     struct llm_worker *w = self;
 
-    if (worker_conf_load(&w->conf) < 0)
-        return EXIT_CONFIG;
-    w->daemon.drain_ms = w->conf.drain_timeout_ms;
     if (link_new(&w->link, loop, &w->conf) < 0)
         return EXIT_ENVIRONMENT;
     if (*w->conf.api_key)
@@ -54,10 +60,11 @@ int main(int argc, char **argv)
                                .name = "llm-worker",
                                .program = "atalaya-llm-worker",
                                .purpose = "asks an OpenAI-compatible API for the gateway",
+                               .conf = &worker_conf_table,
+                               .configure = configure,
                                .init = init,
                                .drain = drain,
                                .fini = fini,
-                               .variables = worker_conf_names,
                            }};
 
     w.daemon.self = &w;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,6 +40,7 @@ static void act_spawn(struct child *c)
 
     c->lives++;
     c->ready_at = 0;
+    c->said[0] = '\0';
     c->spawned_at = c->crew->now;
     c->deadline = c->crew->now + READY_TIMEOUT_MS;
     int rc = spawn(plan, &c->pid, &c->ready_fd);
@@ -53,14 +55,37 @@ static void act_spawn(struct child *c)
 static void act_up(struct child *c)
 {
     c->ready_at = c->crew->now;
+    c->was_ready = true;
     log_child(LOG_INFO, c, "ready after %lld ms", (long long)(c->ready_at - c->spawned_at));
+}
+
+/* The first child that makes everything stop is the reason that people are told. */
+static void give_up(struct child *c, int code, const char *what)
+{
+    char end[STATUS_END_SIZE];
+
+    status_end(end, c->has_ended, c->last_end);
+    c->crew->give_up = code;
+    if (!*c->crew->why)
+        snprintf(
+            c->crew->why, sizeof c->crew->why, "%s %d %s (%s)%s%s", kinds[c->role].role, c->index, what, end,
+            *c->said ? "; it said: " : "; its own lines tell why, look for \"process\" and its pid above",
+            c->said);
+}
+
+static bool was_refused_something(const struct child *c)
+{
+    return c->has_ended && WIFEXITED(c->last_end) && WEXITSTATUS(c->last_end) == EXIT_ENVIRONMENT;
 }
 
 static void act_give_up(struct child *c)
 {
+    char what[64];
+
     log_child(LOG_ERROR, c, "%u deaths in a row without a healthy second between: giving up", c->deaths);
     enter(c, CHILD_GONE);
-    c->crew->give_up = EXIT_SOFTWARE;
+    snprintf(what, sizeof what, "died %u times%s", c->deaths, c->was_ready ? "" : " and was never ready");
+    give_up(c, was_refused_something(c) ? EXIT_ENVIRONMENT : EXIT_SOFTWARE, what);
 }
 
 /* The state is already `waiting`: the past is in ready_at. */
@@ -70,9 +95,10 @@ static void act_mourn(struct child *c)
     int64_t wait = 0;
 
     bool dispensable = c->role == ROLE_TELEMETRY && c->crew->serving;
+    unsigned too_many = !c->was_ready && was_refused_something(c) ? FIRST_DEATHS_MAX : DEATHS_MAX;
 
     c->deaths = healthy ? 0 : c->deaths + 1;
-    if (c->deaths >= DEATHS_MAX && !dispensable) {
+    if (c->deaths >= too_many && !dispensable) {
         act_give_up(c);
         return;
     }
@@ -82,16 +108,16 @@ static void act_mourn(struct child *c)
     if (healthy)
         log_child(LOG_WARNING, c, "died after a healthy life: starting it again at once");
     else
-        log_child(dispensable && c->deaths >= DEATHS_MAX ? LOG_ERROR : LOG_WARNING, c,
-                  "died early (%u in a row; %d are too many): starting it again in %lld ms", c->deaths,
-                  DEATHS_MAX, (long long)wait);
+        log_child(c->deaths >= too_many ? LOG_ERROR : LOG_WARNING, c,
+                  "died early (%u in a row; %u are too many): starting it again in %lld ms", c->deaths,
+                  too_many, (long long)wait);
 }
 
 static void act_refuse(struct child *c)
 {
     log_child(LOG_ERROR, c, "does not accept its %s, its own log says why: not started again",
               WEXITSTATUS(c->last_end) == EXIT_USAGE ? "arguments" : "configuration");
-    c->crew->give_up = EXIT_CONFIG;
+    give_up(c, EXIT_CONFIG, "does not accept what it was given");
 }
 
 /* CONT: a child that somebody has stopped can leave, too. */
@@ -229,18 +255,26 @@ void child_start(struct child *c)
         c->deadline = c->crew->now;
 }
 
-void child_readable(struct child *c)
+/* One newline is "ready"; other words are why it cannot be. True: nothing more will come. */
+static bool hear(struct child *c)
 {
-    char text[16];
+    char text[LOG_SAID_MAX];
+    size_t have = strlen(c->said);
     ssize_t n = read(c->ready_fd, text, sizeof text);
 
-    if (n < 0)
-        return;
-    if (n > 0 && memchr(text, '\n', (size_t)n))
+    if (n > 0 && memchr(text, '\n', (size_t)n)) {
         child_event(c, EVENT_READY);
-    else if (n > 0)
-        return;
-    close_ready(c); /* closed without a word: its death or the ready timeout decides */
+        return true;
+    }
+    if (n > 0)
+        snprintf(c->said + have, sizeof c->said - have, "%.*s", (int)n, text);
+    return n == 0;
+}
+
+void child_readable(struct child *c)
+{
+    if (hear(c))
+        close_ready(c); /* closed without being ready: its death or the ready timeout decides */
 }
 
 void child_reaped(struct child *c, int wait_status)
@@ -253,6 +287,8 @@ void child_reaped(struct child *c, int wait_status)
     c->last_end = wait_status;
     status_end(end, true, wait_status);
     log_child(LOG_INFO, c, "has ended: %s", end);
+    if (c->ready_fd >= 0)
+        hear(c);
     close_ready(c);
     c->pid = 0;
     c->crew->changed = true;

@@ -21,17 +21,21 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/base/log.h"
 #include "supervisor/spawn.h"
 
-#define CHILD_NEVER INT64_MAX
+#define CHILD_NEVER    INT64_MAX
+#define CHILD_WHY_SIZE 480
 
 #define READY_TIMEOUT_MS 30000 /* not ready by then: killed, which counts as an unhealthy death */
 #define HEALTHY_MS       1000  /* ready for this long: the next death is nobody's fault, restart at once */
 #define BACKOFF_BASE_MS  100
 #define BACKOFF_CAP_MS   5000
-#define DEATHS_MAX       10   /* unhealthy ones in a row; then the layer above shall act */
-#define STOP_GRACE_MS    1000 /* what a child gets on top of its own drain timeout before it is killed */
-#define HURRY_MS         1000 /* the same after a second TERM */
+#define DEATHS_MAX       10 /* unhealthy ones in a row; then the layer above shall act */
+#define FIRST_DEATHS_MAX                                                                                     \
+    5 /* the same for one that has never been ready and is refused something by the system */
+#define STOP_GRACE_MS 1000 /* what a child gets on top of its own drain timeout before it is killed */
+#define HURRY_MS      1000 /* the same after a second TERM */
 #define KILL_TIMEOUT_MS                                                                                      \
     5000 /* a process that survives KILL this long hangs in the kernel: go on without it */
 
@@ -60,11 +64,12 @@ enum child_event {
 /* What the children of one supervisor share. */
 struct crew {
     struct spawn_plan plans[ROLES];
-    int64_t now;     /* of this turn */
-    int64_t stop_ms; /* from TERM to KILL */
-    bool changed;    /* a child's state; the status file is behind */
-    int give_up;     /* exit code that a child's fate asks for; 0: none */
-    bool serving;    /* others than telemetry run too: its deaths never end them (P5) */
+    int64_t now;              /* of this turn */
+    int64_t stop_ms;          /* from TERM to KILL */
+    bool changed;             /* a child's state; the status file is behind */
+    int give_up;              /* exit code that a child's fate asks for; 0: none */
+    char why[CHILD_WHY_SIZE]; /* of give_up, for the last line */
+    bool serving;             /* others than telemetry run too: its deaths never end them (P5) */
 };
 
 struct child {
@@ -76,12 +81,14 @@ struct child {
     int64_t since_us; /* wall time of the last change of state */
     int64_t spawned_at;
     int64_t ready_at; /* 0: not yet in this life */
+    bool was_ready;   /* in any of its lives */
     pid_t pid;        /* 0: none */
     int ready_fd;     /* -1: none */
     unsigned lives;
     unsigned deaths; /* unhealthy ones in a row */
     bool has_ended;
-    int last_end; /* wait status */
+    int last_end;            /* wait status */
+    char said[LOG_SAID_MAX]; /* why it could not come up, in its own words */
 };
 
 void child_init(struct child *c, struct crew *crew, enum role role, int index);

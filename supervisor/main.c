@@ -8,6 +8,7 @@
 
 #include "common/base/log.h"
 #include "common/proc/child.h"
+#include "supervisor/check.h"
 #include "supervisor/lock.h"
 #include "supervisor/run.h"
 #include "supervisor/settings.h"
@@ -20,6 +21,10 @@ static const char help[] =
     "\n"
     "  atalaya run [gateway|llm-worker|telemetry]...   run these processes, all without a name, in the "
     "foreground\n"
+    "  atalaya check [gateway|llm-worker|telemetry]... what of the configuration holds, where it comes from "
+    "and "
+    "what\n"
+    "                                                  is wrong; starts nothing; exit 0: good, 78: bad\n"
     "  atalaya status                                  what runs; exit 0: all ready, 1: not all, 3: not "
     "running\n"
     "  atalaya version\n"
@@ -79,25 +84,50 @@ static void announce(const struct settings *s)
               "atalaya %s starts", ATALAYA_VERSION);
 }
 
-static int command_run(int n, char **roles)
+static int take_roles(struct settings *s, const char *command, int n, char **roles)
 {
-    static struct settings s;
-
     for (int i = 0; i < n; i++) {
         int role = role_parse(roles[i]);
         if (role < 0) {
             fprintf(stderr,
-                    "atalaya run: there is no process '%s'; choose from gateway, llm-worker, telemetry\n",
-                    roles[i]);
+                    "atalaya %s: there is no process '%s'; choose from gateway, llm-worker, telemetry\n",
+                    command, roles[i]);
             return EXIT_USAGE;
         }
-        s.wanted[role] = true;
+        s->wanted[role] = true;
     }
     for (int role = 0; n == 0 && role < ROLES; role++)
-        s.wanted[role] = true;
+        s->wanted[role] = true;
+    return EXIT_DONE;
+}
 
+static int command_check(int n, char **roles)
+{
+    static struct settings s;
+    int code = take_roles(&s, "check", n, roles);
+
+    if (code != EXIT_DONE)
+        return code;
+    dirs_probe();
+    struct check *c = check_new(&s, &code);
+    check_print(c, stdout);
+    check_free(c);
+    return fflush(stdout) == 0 ? code : EXIT_ENVIRONMENT;
+}
+
+static int command_run(int n, char **roles)
+{
+    static struct settings s;
+    int code = take_roles(&s, "run", n, roles);
+
+    if (code != EXIT_DONE)
+        return code;
     log_init("supervisor", LOG_INFO);
-    int code = settings_load(&s);
+    struct check *c = check_new(&s, &code);
+    check_log(c);
+    check_free(c);
+    if (code == EXIT_CONFIG)
+        log_error("the configuration is bad, so nothing is started; `atalaya check` shows all of it");
     if (code == EXIT_DONE)
         code = take_lock(s.run_dir, "ATALAYA_RUN_DIR");
     if (code == EXIT_DONE && *s.state_dir && !same_folder(s.run_dir, s.state_dir))
@@ -130,6 +160,8 @@ int main(int argc, char **argv)
 
     if (strcmp(command, "run") == 0)
         return command_run(argc - 2, argv + 2);
+    if (strcmp(command, "check") == 0)
+        return command_check(argc - 2, argv + 2);
     if (argc > 2)
         return usage("too many arguments");
     if (strcmp(command, "status") == 0)
@@ -140,6 +172,14 @@ int main(int argc, char **argv)
     }
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0) {
         fputs(help, stdout);
+        return EXIT_DONE;
+    }
+    if (strcmp(command, "--variables") == 0) {
+        conf_print_names(supervisor_conf_table.rows, supervisor_conf_table.n);
+        return EXIT_DONE;
+    }
+    if (strcmp(command, "--configuration") == 0) {
+        conf_print_rows(supervisor_conf_table.rows, supervisor_conf_table.n);
         return EXIT_DONE;
     }
     return usage(*command ? "unknown command" : "no command");

@@ -286,6 +286,9 @@ int run(const struct settings *s)
         wait_for_news();
     }
     status_remove(s->run_dir);
-    log_info("all have left: exit %d", sup.exit_code);
+    if (sup.exit_code == EXIT_DONE)
+        log_info("all have left: exit 0");
+    else
+        log_error("all have left: exit %d, because %s", sup.exit_code, sup.crew.why);
     return sup.exit_code;
 }

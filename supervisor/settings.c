@@ -1,6 +1,7 @@
 #include "supervisor/settings.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +9,55 @@
 
 #include "common/base/dotenv.h"
 #include "common/base/log.h"
+#include "common/base/mem.h"
 #include "common/proc/child.h"
 
-static const struct number drain_timeout = {"DRAIN_TIMEOUT_MS", 10000, 0, 600000};
+#define AT(member) offsetof(struct settings, member)
+
+static const struct conf_row rows[] = {
+    {.name = "LLM_WORKERS",
+     .type = CONF_INT,
+     .offset = AT(llm_workers),
+     .def = "2",
+     .min = 1,
+     .max = LLM_WORKERS_MAX,
+     .unit = "processes",
+     .example = CONF_DEPLOYMENT,
+     .doc = "How many llm-workers run."},
+    {.name = "DRAIN_TIMEOUT_MS",
+     .type = CONF_INT,
+     .offset = AT(drain_ms),
+     .def = "10000",
+     .min = 0,
+     .max = 600000,
+     .unit = "milliseconds",
+     .example = CONF_LIMITS,
+     .doc = "How long TERM waits for what is in flight."},
+    {.name = "ATALAYA_STATE_DIR",
+     .type = CONF_STR,
+     .offset = AT(named_state_dir),
+     .empty = "/var/lib/atalaya or, where that cannot be written, ~/.local/state/atalaya",
+     .example = CONF_FOLDERS,
+     .doc = "Folder of what must outlive a restart: the spool."},
+    {.name = "ATALAYA_RUN_DIR",
+     .type = CONF_STR,
+     .offset = AT(named_run_dir),
+     .empty = "/run/atalaya or, where that cannot be written, a folder of the user's own",
+     .example = CONF_FOLDERS,
+     .doc = "Folder of sockets, lock and status."},
+    {.name = "ATALAYA_ENV_FILE",
+     .type = CONF_STR,
+     .offset = AT(env_file),
+     .empty = ".env",
+     .doc = "File of further variables, taken from the environment only: what is set in both counts as the "
+            "environment "
+            "has it."},
+};
+
+const struct conf_table supervisor_conf_table = {rows, ARRAY_LEN(rows)};
+
+static const char *env_file = ".env";
+static char **inherited; /* the environment without what the file has added */
 
 static const char *variable(const char *name)
 {
@@ -19,68 +66,49 @@ static const char *variable(const char *name)
     return value && *value ? value : NULL;
 }
 
+static char **copy_environment(void)
+{
+    size_t n = 0;
+
+    while (environ[n])
+        n++;
+    char **copy = xcalloc(n + 1, sizeof *copy);
+    memcpy(copy, environ, n * sizeof *copy);
+    return copy;
+}
+
 static int load_env_file(void)
 {
     const char *named = variable("ATALAYA_ENV_FILE");
-    const char *path = named ? named : ".env";
     int bad_line = 0;
 
+    if (named)
+        env_file = xstrdup(named);
     if (named && access(named, R_OK) < 0) {
-        log_error("ATALAYA_ENV_FILE is '%s': %s", named, strerror(errno));
+        log_error("ATALAYA_ENV_FILE=%s: cannot read it: %s", named, strerror(errno));
         return EXIT_CONFIG;
     }
-    int rc = dotenv_load(path, &bad_line);
+    inherited = copy_environment();
+    int rc = dotenv_load(env_file, &bad_line);
     if (rc == 0)
         return EXIT_DONE;
     if (rc == -EINVAL)
-        log_error("%s, line %d is no assignment: write NAME=value, or # before a comment", path, bad_line);
+        log_error("%s, line %d is no assignment: write NAME=value, or # before a comment", env_file,
+                  bad_line);
     else
-        log_error("cannot read %s: %s", path, strerror(-rc));
+        log_error("cannot read %s: %s", env_file, strerror(-rc));
     return EXIT_CONFIG;
 }
 
-static int set_log_level(void)
+const char *settings_env_file_of(const char *name)
 {
-    enum log_level level = LOG_INFO;
-    const char *text = variable("LOG_LEVEL");
+    size_t n = strcspn(name, "=");
 
-    if (text && !log_level_parse(text, &level)) {
-        log_error("LOG_LEVEL is '%s': use DEBUG, INFO, WARNING or ERROR", text);
-        return EXIT_CONFIG;
+    for (char **e = inherited; e && *e; e++) {
+        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+            return NULL;
     }
-    log_init("supervisor", level);
-    return EXIT_DONE;
-}
-
-int number_read(const struct number *n, int64_t *out)
-{
-    const char *text = n->name ? variable(n->name) : NULL;
-    char *end;
-
-    *out = n->def;
-    if (!text)
-        return EXIT_DONE;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (errno || *end || strspn(text, "-0123456789") != strlen(text) || value < n->min || value > n->max) {
-        log_error("%s is '%s': it must be a whole number from %lld to %lld", n->name, text, (long long)n->min,
-                  (long long)n->max);
-        return EXIT_CONFIG;
-    }
-    *out = value;
-    return EXIT_DONE;
-}
-
-static int read_numbers(struct settings *s)
-{
-    int code = number_read(&drain_timeout, &s->drain_ms);
-
-    for (int i = 0; i < ROLES && code == EXIT_DONE; i++) {
-        int64_t count = 0;
-        code = number_read(&kinds[i].count, &count);
-        s->count[i] = s->wanted[i] ? (int)count : 0;
-    }
-    return code;
+    return env_file;
 }
 
 static int find_programs(struct settings *s)
@@ -132,15 +160,17 @@ int settings_load(struct settings *s)
 {
     int code = load_env_file();
 
-    if (code == EXIT_DONE)
-        code = set_log_level();
-    if (code == EXIT_DONE)
-        code = read_numbers(s);
-    if (code == EXIT_DONE)
-        code = find_programs(s);
-    if (code == EXIT_DONE)
-        code = folder(dirs_run, s->run_dir);
-    if (code == EXIT_DONE && s->wanted[ROLE_TELEMETRY])
-        code = folder(dirs_state, s->state_dir);
-    return code;
+    if (code !=
+        EXIT_DONE) /* half of the variables would be missing: nothing that follows could be believed */
+        return code;
+    if (conf_load(rows, ARRAY_LEN(rows), s) < 0)
+        code = EXIT_CONFIG;
+    for (int role = 0; role < ROLES; role++)
+        s->count[role] = !s->wanted[role] ? 0 : role == ROLE_LLM_WORKER ? (int)s->llm_workers : 1;
+    if (folder(dirs_run, s->run_dir) != EXIT_DONE)
+        code = EXIT_CONFIG;
+    if (s->wanted[ROLE_TELEMETRY] && folder(dirs_state, s->state_dir) != EXIT_DONE)
+        code = EXIT_CONFIG;
+    int found = find_programs(s);
+    return found != EXIT_DONE ? found : code;
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ char **spawn_env(const struct kind *k, char *const *from, const struct settings 
     n = 0;
     for (; *from; from++) {
         if (kind_gets(k, *from))
-            env[n++] = *from;
+            env[n++] = xstrdup(*from);
     }
     env[n++] = assignment("ATALAYA_RUN_DIR", s->run_dir);
     if (*s->state_dir)
@@ -42,6 +43,13 @@ char **spawn_env(const struct kind *k, char *const *from, const struct settings 
     snprintf(number, sizeof number, "%d", CHILD_LIFELINE_FD);
     env[n++] = assignment(CHILD_ENV_LIFELINE, number);
     return env;
+}
+
+void spawn_env_free(char **env)
+{
+    for (char **e = env; e && *e; e++)
+        free(*e);
+    free(env);
 }
 
 static void default_signals(void)

@@ -6,20 +6,19 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/conf.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
-#include "common/conf/conf.h"
 #include "common/wire/endpoint.h"
 
 #define AT(member) offsetof(struct telemetry_conf, member)
 
 static const struct conf_row rows[] = {
     {.name = "TELEMETRY_HOST",
-     .type = CONF_STR,
+     .type = CONF_IPV4,
      .offset = AT(host),
      .def = "0.0.0.0",
-     .max = 64,
      .doc = "IPv4 address that telemetry's own /metrics listens on."},
     {.name = "TELEMETRY_PORT",
      .type = CONF_INT,
@@ -27,12 +26,14 @@ static const struct conf_row rows[] = {
      .def = "9464",
      .min = 1,
      .max = 65535,
+     .example = CONF_DEPLOYMENT,
      .doc = "TCP port of telemetry's own /metrics and /health."},
     {.name = "ATALAYA_EVENTS_ENDPOINT",
      .type = CONF_STR,
      .offset = AT(events_endpoint),
      .max = 200,
-     .doc = "ZeroMQ endpoint that telemetry binds; default: ipc socket events.sock in ATALAYA_RUN_DIR."},
+     .empty = "ipc socket events.sock in ATALAYA_RUN_DIR",
+     .doc = "ZeroMQ endpoint of the events wire: telemetry binds it, the gateway connects to it."},
     {.name = "DRAIN_TIMEOUT_MS",
      .type = CONF_INT,
      .offset = AT(drain_timeout_ms),
@@ -40,37 +41,43 @@ static const struct conf_row rows[] = {
      .min = 0,
      .max = 600000,
      .unit = "milliseconds",
-     .doc = "How long TERM waits for the last upload; what is not sent stays in the spool."},
+     .example = CONF_LIMITS,
+     .doc = "How long TERM waits for what is in flight."},
     {.name = "SPOOL_MAX_BYTES",
      .type = CONF_INT,
      .offset = AT(spool_max_bytes),
      .def = "1073741824",
      .min = MIB,
-     .max = INT64_MAX / 2,
+     .max = INT64_C(1) << 50,
      .unit = "bytes",
+     .example = CONF_LIMITS,
      .doc = "Records kept on disk at most; beyond it the oldest go and are counted."},
     {.name = "LANGFUSE_PUBLIC_KEY",
      .type = CONF_STR,
      .offset = AT(public_key),
      .max = 256,
      .flags = CONF_SECRET,
+     .example = CONF_LANGFUSE,
      .doc = "Public key of the Langfuse project; without both keys nothing is uploaded."},
     {.name = "LANGFUSE_SECRET_KEY",
      .type = CONF_STR,
      .offset = AT(secret_key),
      .max = 256,
      .flags = CONF_SECRET,
+     .example = CONF_LANGFUSE,
      .doc = "Secret key of the Langfuse project."},
     {.name = "LANGFUSE_BASE_URL",
-     .type = CONF_STR,
+     .type = CONF_URL,
      .offset = AT(base_url),
      .max = 2048,
+     .empty = "LANGFUSE_HOST",
      .doc = "Where Langfuse is; wins over LANGFUSE_HOST."},
     {.name = "LANGFUSE_HOST",
-     .type = CONF_STR,
+     .type = CONF_URL,
      .offset = AT(langfuse_host),
      .def = "https://cloud.langfuse.com",
      .max = 2048,
+     .example = CONF_LANGFUSE,
      .doc = "Where Langfuse is, under its older name."},
     {.name = "LANGFUSE_FLUSH_AT",
      .type = CONF_INT,
@@ -86,7 +93,6 @@ static const struct conf_row rows[] = {
      .def = "1",
      .min = 0,
      .max = 3600000,
-     .unit = "seconds",
      .doc = "A record waits at most this long for a full batch."},
     {.name = "LANGFUSE_TIMEOUT",
      .type = CONF_SECONDS,
@@ -94,33 +100,39 @@ static const struct conf_row rows[] = {
      .def = "10",
      .min = 100,
      .max = 600000,
-     .unit = "seconds",
      .doc = "Longest duration of one request to Langfuse."},
     {.name = "LANGFUSE_TRACING_ENVIRONMENT",
      .type = CONF_STR,
      .offset = AT(tracing_environment),
      .max = 256,
-     .doc = "Environment shown in Langfuse; default: APP_ENV."},
+     .empty = "APP_ENV",
+     .doc = "Environment shown in Langfuse."},
     {.name = "APP_ENV",
      .type = CONF_STR,
      .offset = AT(app_env),
      .def = "dev",
      .max = 256,
+     .example = CONF_DEPLOYMENT,
      .doc = "Name of this deployment's environment."},
     {.name = "LANGFUSE_RELEASE",
      .type = CONF_STR,
      .offset = AT(release),
      .max = 200,
+     .empty = "none",
      .doc = "Release shown in Langfuse."},
     {.name = "SSL_CERT_FILE",
      .type = CONF_STR,
      .offset = AT(ca_file),
-     .doc = "File of certificate authorities that replaces the system's."},
+     .empty = "the system's",
+     .doc = "File of certificate authorities, in place of the system's."},
     {.name = "SSL_CERT_DIR",
      .type = CONF_STR,
      .offset = AT(ca_dir),
-     .doc = "Folder of certificate authorities that replaces the system's."},
+     .empty = "the system's",
+     .doc = "Folder of certificate authorities, in place of the system's."},
 };
+
+const struct conf_table telemetry_conf_table = {rows, ARRAY_LEN(rows)};
 
 void environment_clean(char out[ENVIRONMENT_MAX + 1], const char *name)
 {
@@ -147,8 +159,6 @@ static int derive(struct telemetry_conf *c)
     bool by_base = *c->base_url != '\0';
 
     c->langfuse_url = xstrdup(by_base ? c->base_url : c->langfuse_host);
-    if (conf_check_url(by_base ? "LANGFUSE_BASE_URL" : "LANGFUSE_HOST", c->langfuse_url) < 0)
-        return -EINVAL;
     c->langfuse_enabled = *c->public_key && *c->secret_key;
     environment_clean(c->environment, *c->tracing_environment ? c->tracing_environment : c->app_env);
     return endpoint_default(&c->events_endpoint, ENDPOINT_EVENTS);
@@ -166,9 +176,4 @@ void telemetry_conf_free(struct telemetry_conf *c)
     conf_free(rows, ARRAY_LEN(rows), c);
     free(c->langfuse_url);
     c->langfuse_url = NULL;
-}
-
-void telemetry_conf_names(void)
-{
-    conf_print_names(rows, ARRAY_LEN(rows));
 }

@@ -11,8 +11,11 @@
 #include <stdint.h>
 
 #include "common/base/attr.h"
+#include "common/base/conf.h"
 
 #define ENVIRONMENT_MAX 40
+
+extern const struct conf_table telemetry_conf_table;
 
 struct telemetry_conf {
     char *host;
@@ -41,7 +44,6 @@ struct telemetry_conf {
 
 int telemetry_conf_load(struct telemetry_conf *c) NODISCARD;
 void telemetry_conf_free(struct telemetry_conf *c);
-void telemetry_conf_names(void);
 
 /* What every Langfuse accepts: [a-z0-9_-]{1,40}, not starting with "langfuse"; else empty. */
 void environment_clean(char out[ENVIRONMENT_MAX + 1], const char *name);

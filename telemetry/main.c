@@ -36,7 +36,7 @@ struct telemetry {
     int64_t stay_until;
 };
 
-static void fill_metrics(void *arg, struct buf *out)
+static void fill_metrics(void *arg, enum metrics_format format, struct buf *out)
 {
     struct telemetry *t = arg;
     int64_t oldest = spool_oldest_us(t->spool);
@@ -47,21 +47,27 @@ static void fill_metrics(void *arg, struct buf *out)
     metrics_set(t->metrics, METRIC_SPOOL_BYTES, METRIC_PLAIN, (double)spool_bytes(t->spool));
     metrics_set(t->metrics, METRIC_SPOOL_AGE, METRIC_PLAIN, age > 0 ? age : 0);
     processes_read(t->run_dir, t->metrics);
-    metrics_print(t->metrics, out);
+    metrics_print(t->metrics, format, out);
 }
 
-static void fill_pages(void *arg, struct buf pages[EXPOSITION_PAGES])
+static void fill_health(const struct telemetry *t, struct buf *out)
+{
+    buf_putc(out, '{');
+    json_field_str(out, "status", str_of("ok"));
+    json_field_bool(out, "langfuse_enabled", t->conf.langfuse_enabled);
+    json_field_int(out, "spool_records", spool_records(t->spool));
+    buf_putc(out, '}');
+}
+
+static void fill_page(void *arg, unsigned page, struct buf *out)
 {
     struct telemetry *t = arg;
-    struct buf *health = &pages[EXPOSITION_HEALTH];
 
     ingest_settle(t->ingest);
-    fill_metrics(t, &pages[EXPOSITION_METRICS]);
-    buf_putc(health, '{');
-    json_field_str(health, "status", str_of("ok"));
-    json_field_bool(health, "langfuse_enabled", t->conf.langfuse_enabled);
-    json_field_int(health, "spool_records", spool_records(t->spool));
-    buf_putc(health, '}');
+    if (page == EXPOSITION_HEALTH)
+        fill_health(t, out);
+    else
+        fill_metrics(t, page, out);
 }
 
 static void stored(void *arg)
@@ -158,7 +164,7 @@ static void open_upload(struct telemetry *t)
 
 static int open_http(struct telemetry *t)
 {
-    if (exposition_new(&t->exposition, t->loop, fill_pages, t) < 0)
+    if (exposition_new(&t->exposition, t->loop, fill_page, t) < 0)
         return EXIT_ENVIRONMENT;
     if (http_start(&t->http, t->conf.host, (int)t->conf.port, t->exposition) < 0)
         return EXIT_ENVIRONMENT;
@@ -167,13 +173,19 @@ static int open_http(struct telemetry *t)
     return EXIT_DONE;
 }
 
+static int configure(void *self)
+{
+    struct telemetry *t = self;
+    int rc = telemetry_conf_load(&t->conf);
+
+    t->daemon.drain_ms = t->conf.drain_timeout_ms;
+    return rc;
+}
+
 static int init(void *self, struct loop *loop)
 {
     struct telemetry *t = self;
 
-    if (telemetry_conf_load(&t->conf) < 0)
-        return EXIT_CONFIG;
-    t->daemon.drain_ms = t->conf.drain_timeout_ms;
     t->loop = loop;
     int code = open_spool(t);
     if (code == EXIT_DONE)
@@ -250,10 +262,11 @@ int main(int argc, char **argv)
                                      .name = "telemetry",
                                      .program = "atalaya-telemetry",
                                      .purpose = "counts, spools and uploads what the other processes did",
+                                     .conf = &telemetry_conf_table,
+                                     .configure = configure,
                                      .init = init,
                                      .drain = drain,
                                      .fini = fini,
-                                     .variables = telemetry_conf_names,
                                  }};
 
     if (argc == 2 && strcmp(argv[1], "--metrics-doc") == 0)

@@ -10,6 +10,7 @@
 #include "common/base/buf.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 
 struct reader {
     const char *p;
@@ -22,15 +23,21 @@ static bool at(const struct reader *r, char c)
     return r->p < r->end && *r->p == c;
 }
 
-static bool is_blank(char c)
+/* Bytes of the white space at p, 0 when there is none; any of Unicode's, because keys are pasted from web pages. */
+static size_t blank(const char *p, const char *end)
 {
-    return c == ' ' || c == '\t' || c == '\v' || c == '\f';
+    uint32_t cp;
+    int n = utf8_next(p, (size_t)(end - p), &cp);
+
+    return n > 0 && cp != '\n' && utf8_is_space(cp) ? (size_t)n : 0;
 }
 
 static void skip_blanks(struct reader *r)
 {
-    while (r->p < r->end && is_blank(*r->p))
-        r->p++;
+    size_t n;
+
+    while ((n = blank(r->p, r->end)) > 0)
+        r->p += n;
 }
 
 static void skip_to_line_end(struct reader *r)
@@ -78,34 +85,36 @@ static int read_quoted(struct reader *r, struct buf *value)
     return -EINVAL;
 }
 
-/* Starts right behind the equals sign, so that a comment after an empty value is seen as one. */
+/* Starts right behind the equals sign: a # behind white space begins a comment, also where no value is before it. */
 static void read_plain(struct reader *r, struct buf *value)
 {
-    const char *from = r->p;
+    const char *from = NULL, *to = NULL; /* the value without the white space around it */
+    bool after_blank = false;
 
-    skip_to_line_end(r);
-    const char *to = r->p;
-    for (const char *p = from; p + 1 < to; p++) {
-        if (is_blank(p[0]) && p[1] == '#')
-            to = p;
+    while (r->p < r->end && *r->p != '\n' && !(after_blank && *r->p == '#')) {
+        size_t n = blank(r->p, r->end);
+        after_blank = n > 0;
+        if (!n && !from)
+            from = r->p;
+        r->p += n ? n : 1;
+        if (!n)
+            to = r->p;
     }
-    while (from < to && is_blank(*from))
-        from++;
-    while (to > from && is_blank(to[-1]))
-        to--;
-    buf_append(value, from, (size_t)(to - from));
+    skip_to_line_end(r);
+    if (from)
+        buf_append(value, from, (size_t)(to - from));
 }
 
 static bool is_name(char c)
 {
-    return !is_blank(c) && c != '\n' && c != '=' && c != '#' && c != '\'' && c != '"' && c != '\0';
+    return c != '\n' && c != '=' && c != '#' && c != '\'' && c != '"' && c != '\0';
 }
 
 static int read_name(struct reader *r, struct buf *name)
 {
     const char *from = r->p;
 
-    while (r->p < r->end && is_name(*r->p))
+    while (r->p < r->end && is_name(*r->p) && !blank(r->p, r->end))
         r->p++;
     buf_append(name, from, (size_t)(r->p - from));
     return name->len ? 0 : -EINVAL;
@@ -116,7 +125,7 @@ static int read_assignment(struct reader *r, struct buf *name, struct buf *value
     static const char export[] = "export";
     size_t n = sizeof export - 1;
 
-    if ((size_t)(r->end - r->p) > n && memcmp(r->p, export, n) == 0 && is_blank(r->p[n])) {
+    if ((size_t)(r->end - r->p) > n && memcmp(r->p, export, n) == 0 && blank(r->p + n, r->end)) {
         r->p += n;
         skip_blanks(r);
     }

@@ -16,11 +16,29 @@
 #define WIRE_BATCH_BYTES  (60 * KIB) /* a sender starts the next message beyond this */
 #define WIRE_ATTEMPTS_MAX 64         /* attempts recorded per request */
 
-#define ANSWER_MAX       (4 * MIB)  /* body of a provider's answer */
-#define REQUEST_BODY_MAX (1 * MIB)  /* body of a client's request */
-#define QUESTION_MAX     (64 * KIB) /* bytes; the contract's limit is 2000 code points */
-#define HTTP_SLOW_MS     30000      /* a client that takes no byte of its answer for this long is cut off */
-#define HTTP_HEADERS_MAX (16 * KIB)
+#define ANSWER_MAX             (4 * MIB)  /* body of a provider's answer */
+#define REQUEST_BODY_MAX       (1 * MIB)  /* body of a client's request */
+#define QUESTION_MAX           (64 * KIB) /* bytes; the contract's limit is 2000 code points */
+#define INPUT_ECHO_MAX         (8 * KIB)  /* JSON of one wrong value that a 422 repeats to its client */
+#define HTTP_SLOW_MS           30000 /* a client that takes no byte of its answer for this long is cut off */
+#define HTTP_HEADERS_MAX       (16 * KIB)
+#define HTTP_FIELDS_MAX        64 /* header fields of a request; civetweb has room for no more */
+#define HTTP_TARGET_MAX        8192
+#define HTTP_CHUNK_LINE_MAX    4096 /* extensions of a chunk, or trailers */
+#define HTTP_LENGTH_DIGITS_MAX 18   /* of Content-Length: fits an int64_t */
+#define HTTP_SPARE_THREADS                                                                                   \
+    16 /* beyond GATEWAY_THREADS: while somebody is shown out, the next one is served */
+#define HTTP_LINGER_MS    1000 /* for a refused client to read why, while what it still sends is thrown away */
+#define HTTP_LINGER_BYTES (8 * MIB)
+#define HTTP_SWEEP_MS     500 /* how often slow and idle connections are looked for */
+
+#define REQUEST_ID_MAX     128       /* of X-Request-ID from a client */
+#define CORS_ECHO_MAX      (8 * KIB) /* of a header that a preflight's answer repeats */
+#define TOKENS_MAX         1000
+#define TOKEN_LENGTH_MAX   (4 * KIB)
+#define TOKEN_NAME_MAX     64
+#define RATELIMIT_KEYS_MAX 65536 /* of each limit; 16 bytes a key */
+#define FORWARDED_HOPS_MAX 64    /* proxies in a row */
 
 #define EVENT_BUFFER_MAX (32 * MIB) /* events a sender keeps until telemetry has acknowledged them */
 #define EVENT_FLUSH_MS   5          /* events wait this long for company */
@@ -34,8 +52,13 @@
 #define TURN_BYTES_MAX    (8 * MIB)
 #define RECORD_BYTES_MAX  (16 * MIB) /* text of one record, attempts included */
 
+#define FEEDBACK_ID_MAX      64 /* of a client's score, in bytes like the next three */
+#define FEEDBACK_NAME_MAX    KIB
+#define FEEDBACK_TEXT_MAX    (2 * KIB)
+#define FEEDBACK_COMMENT_MAX (8 * KIB)
+
 #define METRIC_SERIES_MAX 512 /* of one metric; what is new then counts as "other" */
-#define METRIC_MODELS_MAX 100 /* distinct models in labels */
+#define METRIC_NAMES_MAX  100 /* of one whose label somebody else names: a model, a score */
 #define METRIC_LABEL_MAX  128
 #define METRIC_PAGE_MAX   (8 * MIB)
 
@@ -44,6 +67,10 @@
 #define UPLOAD_BATCH_MAX   2000    /* records of one request */
 #define UPLOAD_ANSWER_MAX  (8 * MIB)
 #define UPLOAD_WAIT_MAX_MS 600000 /* longest Retry-After that is believed */
+
+#define GUARDRAIL_WORDS_MAX 1000 /* words that make an answer toxic */
+#define GUARDRAIL_WORD_MAX  200
+#define GUARDRAIL_FILE_MAX  (512 * KIB)
 
 #define JOB_BEAT_MS        100  /* how often gateway and worker tell each other that they live */
 #define JOB_SILENCE_MS     3000 /* a peer that has said nothing for this long is given up */
@@ -60,6 +87,8 @@
 #define FAKE_SCORES_MAX      200000
 #define FAKE_VIOLATIONS_MAX  1000
 
-#define LLM_WORKERS_MAX 64 /* children of that kind under one supervisor */
+#define CHECK_TEXT_MAX  (256 * KIB) /* what a program says of its configuration */
+#define CHECK_MS        10000       /* and how long it may take for that */
+#define LLM_WORKERS_MAX 64          /* children of that kind under one supervisor */
 
 #endif

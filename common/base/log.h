@@ -1,12 +1,15 @@
 /*
- * log.h - one event, one JSON line on stdout
+ * log.h - one event, one line on stdout
  *
- * Purpose  what people and log shippers read: {"ts","level","name","msg","pid", fields…}. Never a question,
- *          an answer or a key: the caller passes only what may be read by anybody.
+ * Purpose  what people and log shippers read. JSON: {"ts","level","name":"app","process","pid","msg", fields…};
+ *          text, for a person who looks on: time, level, process[pid], message, key=value…, in colour on a terminal
+ *          unless NO_COLOR is set. Never a question, an answer or a key: the caller passes only what may be read by
+ *          anybody.
  * Promise  P5: a reader that stalls never stalls us. A line that the pipe cannot take at once is dropped
  *          and counted; the next line that goes through says how many were lost.
- * Threads  any: a line is one write(2).
- * Errors   none.
+ *          Whatever a peer sent breaks or forges no line, in either format (visible.h).
+ * Threads  any: a line is one write(2). log_init(), log_set_…() and log_divert() before the others start.
+ * Errors   none. Nothing is allocated.
  * Limits   LOG_LINE_MAX; long texts are clipped, and a field that does not fit is left out.
  */
 #ifndef ATALAYA_BASE_LOG_H
@@ -20,22 +23,60 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 
+enum log_format { LOG_JSON, LOG_TEXT };
+
 enum log_field_type { LOG_FIELD_STR, LOG_FIELD_INT, LOG_FIELD_BOOL };
 
 struct log_field {
-    const char *key;
+    const char *key; /* a plain word */
     enum log_field_type type;
     struct str str;
     int64_t num;
 };
 
-/* name is the process as people call it ("gateway"); kept, not copied. */
-void log_init(const char *name, enum log_level least);
+/* process as people call it ("gateway"); kept, not copied. The format is JSON until told otherwise. */
+void log_init(const char *process, enum log_level least);
+void log_set_level(enum log_level least);
+void log_set_format(enum log_format format);
 bool log_level_parse(const char *text, enum log_level *out); /* DEBUG INFO WARNING (WARN) ERROR, any case */
 bool log_enabled(enum log_level level);
 
 /* fields ends with an entry whose key is NULL; may be NULL. Empty strings are left out. */
 void log_event(enum log_level level, const struct log_field *fields, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* Messages go to fn instead of stdout. NULL: to stdout again. */
+void log_divert(void (*fn)(enum log_level level, const char *msg));
+
+#define LOG_SAID_MAX 256
+void log_last_error(char out[LOG_SAID_MAX]); /* the last message of level ERROR; "" when there was none */
+
+/*
+ * Lines that a peer can cause: `lines` of them each `per_ms`, from all threads together. Those beyond are counted, and
+ * the first line of any kind after that time is preceded by one that says how many there were of `what`.
+ *
+ *     static struct log_limit limit = LOG_LIMIT(1, 1000, "unreadable messages");
+ *     if (log_allowed(LOG_WARNING, &limit))
+ *         log_event(LOG_WARNING, …);
+ */
+struct log_limit {
+    unsigned lines;
+    int64_t per_ms;
+    const char *what;
+    /* of log.c */
+    enum log_level level;
+    int64_t since;
+    unsigned written, left_out;
+    bool listed;
+    struct log_limit *next;
+};
+
+#define LOG_LIMIT(n, ms, text)                                                                               \
+    {                                                                                                        \
+        .lines = (n), .per_ms = (ms), .what = (text)                                                         \
+    }
+
+bool log_allowed(enum log_level level, struct log_limit *limit);
+void log_limits_report(void); /* what has been left out and not told yet: before the process ends */
 
 #define LOG_STR(k, v)                                                                                        \
     {                                                                                                        \

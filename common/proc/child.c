@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,16 +43,26 @@ static void adopt_once(void)
     inherited.lifeline = adopt(CHILD_ENV_LIFELINE);
 }
 
-void child_ready(void)
+static void tell(const char *text, size_t n)
 {
     adopt_once();
     if (inherited.ready < 0)
         return;
     /* Nobody reads any more: the life-line says so too. */
-    ssize_t ignored = write(inherited.ready, "\n", 1);
+    ssize_t ignored = write(inherited.ready, text, n);
     (void)ignored;
     close(inherited.ready);
     inherited.ready = -1;
+}
+
+void child_ready(void)
+{
+    tell("\n", 1);
+}
+
+void child_failed(const char *why)
+{
+    tell(why, strcspn(why, "\n"));
 }
 
 int child_lifeline_fd(void)

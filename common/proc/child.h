@@ -4,7 +4,8 @@
  * Purpose  names, numbers and exit codes that both sides share. The child is told by two environment
  *          variables which inherited descriptors are its own; without them it runs unsupervised, which is
  *          fine.
- *            CHILD_ENV_READY     write one newline and close it when the service is up
+ *            CHILD_ENV_READY     write one newline and close it when the service is up; who cannot come up may write
+ *                                why there instead, without a newline
  *            CHILD_ENV_LIFELINE  end of file on it: the supervisor is gone, drain and leave
  * Signals  TERM drain; TERM again, or INT: now; HUP reload what can be reloaded.
  * Threads  child_ready() from one thread, once.
@@ -26,7 +27,8 @@ enum exit_code {
     EXIT_CONFIG = 78,      /* bad configuration: never restarted */
 };
 
-void child_ready(void);      /* tells the supervisor, if there is one */
-int child_lifeline_fd(void); /* -1 without a supervisor */
+void child_ready(void);             /* tells the supervisor, if there is one */
+void child_failed(const char *why); /* instead of child_ready(), before leaving; after it nothing happens */
+int child_lifeline_fd(void);        /* -1 without a supervisor */
 
 #endif

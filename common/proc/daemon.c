@@ -14,6 +14,7 @@
 
 #include "common/base/log.h"
 #include "common/proc/child.h"
+#include "common/proc/dirs.h"
 
 /* One daemon is one process. */
 static struct {
@@ -119,16 +120,28 @@ static void print_help(const struct daemon *d)
 {
     printf("%s: %s\n"
            "\n"
-           "  %s               run in the foreground (usually started by `atalaya run`)\n"
-           "  %s --variables   the environment variables it reads, one a line\n"
+           "  %s                   run in the foreground (usually started by `atalaya run`)\n"
+           "  %s --check           check its configuration: what holds, what is wrong; exit 0 or 78\n"
+           "  %s --variables       the environment variables it reads, one a line\n"
+           "  %s --configuration   the same with type, default, range and meaning, tabs between\n"
            "  %s --version\n"
            "\n"
            "TERM finishes what is in flight and leaves; a second TERM, or INT, leaves at once.\n",
-           d->program, d->purpose, d->program, d->program, d->program);
+           d->program, d->purpose, d->program, d->program, d->program, d->program, d->program);
+}
+
+static int check(struct daemon *d)
+{
+    dirs_probe();
+    conf_begin_check(stdout);
+    int rc = d->configure(d->self);
+    d->fini(d->self);
+    conf_end_check();
+    return rc < 0 ? EXIT_CONFIG : EXIT_DONE;
 }
 
 /* -1: no option was given, go on. */
-static int options(const struct daemon *d, int argc, char **argv)
+static int options(struct daemon *d, int argc, char **argv)
 {
     const char *arg = argc > 1 ? argv[1] : NULL;
 
@@ -143,25 +156,24 @@ static int options(const struct daemon *d, int argc, char **argv)
         return EXIT_DONE;
     }
     if (argc == 2 && strcmp(arg, "--variables") == 0) {
-        puts("LOG_LEVEL");
-        d->variables();
+        conf_print_names(d->conf->rows, d->conf->n);
         return EXIT_DONE;
     }
+    if (argc == 2 && strcmp(arg, "--configuration") == 0) {
+        conf_print_rows(d->conf->rows, d->conf->n);
+        return EXIT_DONE;
+    }
+    if (argc == 2 && strcmp(arg, "--check") == 0)
+        return check(d);
     fprintf(stderr, "%s: unknown argument '%s'; try --help\n", d->program, argc == 2 ? arg : argv[2]);
     return EXIT_USAGE;
 }
 
-static int prepare(const struct daemon *d)
+static int prepare(struct daemon *d)
 {
-    enum log_level level = LOG_INFO;
-    const char *text = getenv("LOG_LEVEL");
-    bool known = !text || !*text || log_level_parse(text, &level);
-
-    log_init(d->name, level);
-    if (!known) {
-        log_error("LOG_LEVEL is '%s': use DEBUG, INFO, WARNING or ERROR", text);
+    log_init(d->name, LOG_INFO);
+    if (d->configure(d->self) < 0)
         return EXIT_CONFIG;
-    }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGUSR1, SIG_IGN); /* the habit of asking for new log files: ours go to stdout */
     raise_descriptor_limit();
@@ -176,6 +188,16 @@ static int prepare(const struct daemon *d)
         return EXIT_ENVIRONMENT;
     }
     return EXIT_DONE;
+}
+
+/* What it said last goes to the supervisor, whose own last line people read first. */
+static void say_why(int code)
+{
+    char why[LOG_SAID_MAX];
+
+    log_last_error(why);
+    if (code != EXIT_DONE && *why)
+        child_failed(why);
 }
 
 static void finish(void)
@@ -199,17 +221,18 @@ int daemon_run(struct daemon *d, int argc, char **argv)
     me.daemon = d;
     me.signals.fd = -1;
     code = prepare(d);
-    if (code == EXIT_DONE) {
+    if (code == EXIT_DONE)
         code = d->init(d->self, me.loop);
-        if (code == EXIT_DONE) {
-            child_ready();
-            log_info("ready");
-            loop_run(me.loop);
-        }
-        d->fini(d->self);
+    if (code == EXIT_DONE) {
+        child_ready();
+        log_info("ready");
+        loop_run(me.loop);
     }
+    d->fini(d->self);
     if (me.loop)
         finish();
+    log_limits_report();
     log_debug("left with code %d", code);
+    say_why(code);
     return code;
 }

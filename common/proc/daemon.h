@@ -1,12 +1,13 @@
 /*
  * daemon.h - what every daemon does once, around its loop
  *
- * Purpose  --help and --version, signals through a signalfd, life-line, descriptor limit, readiness, drain
- *          with a deadline. A main.c fills a struct daemon and calls daemon_run().
+ * Purpose  --help, --version and what the configuration table can tell (--variables, --configuration, --check),
+ *          signals through a signalfd, life-line, descriptor limit, readiness, drain with a deadline. A main.c fills
+ *          a struct daemon and calls daemon_run().
  * Threads  call from main() before any thread starts: signals are blocked for all of them.
  * Errors   daemon_run() returns an exit code of child.h.
  *
- * Life     init() -> child_ready() -> loop until TERM or end of life-line -> drain() -> the daemon calls
+ * Life     configure() -> init() -> child_ready() -> loop until TERM or end of life-line -> drain() -> the daemon calls
  *          daemon_drained() when nothing is in flight any more, or the drain deadline passes, or a second
  *          TERM or INT comes -> fini() -> exit 0.
  */
@@ -14,6 +15,7 @@
 #define ATALAYA_PROC_DAEMON_H
 
 #include "common/base/attr.h"
+#include "common/base/conf.h"
 #include "common/proc/loop.h"
 
 struct daemon {
@@ -21,12 +23,13 @@ struct daemon {
     const char *program;                        /* in --help: "atalaya-gateway" */
     const char *purpose;                        /* one line for --help */
     void *self;                                 /* given to the callbacks */
+    const struct conf_table *conf;              /* what it reads */
+    int (*configure)(void *self);               /* reads it: 0 or -EINVAL, having said why; opens nothing */
     int (*init)(void *self, struct loop *loop); /* 0 or an exit code; has said why on failure */
     void (*drain)(void *self);                  /* stop admitting; may call daemon_drained() at once */
     void (*reload)(void *self);                 /* HUP; may be NULL */
-    void (*fini)(void *self);                   /* also after a failed init; releases everything */
-    void (*variables)(void);                    /* prints the names of the variables it reads (--variables) */
-    int64_t drain_ms;                           /* set by init from the configuration */
+    void (*fini)(void *self); /* also after a failed configure or init; releases everything */
+    int64_t drain_ms;         /* set by configure or init */
 };
 
 int daemon_run(struct daemon *d, int argc, char **argv) NODISCARD;

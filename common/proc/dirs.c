@@ -10,6 +10,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+static bool probing;
+
+void dirs_probe(void)
+{
+    probing = true;
+}
+
 static const char *variable(const char *name)
 {
     const char *value = getenv(name);
@@ -71,12 +78,30 @@ static int make_with_parents(const char *path)
     return make(part);
 }
 
+/* The folder itself, or the nearest one above it that is there. */
+static int find_existing(char out[DIRS_PATH_MAX], const char *path)
+{
+    int rc;
+
+    snprintf(out, DIRS_PATH_MAX, "%s", path);
+    while ((rc = is_folder(out)) == -ENOENT) {
+        char *slash = strrchr(out, '/');
+        if (!slash || slash == out)
+            return is_folder("/");
+        *slash = '\0';
+    }
+    return rc;
+}
+
 static int usable(const char *path)
 {
-    int rc = make_with_parents(path);
+    char existing[DIRS_PATH_MAX];
+    int rc = probing ? find_existing(existing, path) : make_with_parents(path);
 
     if (rc < 0)
         return rc;
+    if (probing)
+        path = existing;
     return faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) < 0 ? -errno : 0;
 }
 
@@ -106,13 +131,13 @@ static int use_tmp(char out[DIRS_PATH_MAX])
     struct stat st;
 
     snprintf(out, DIRS_PATH_MAX, "/tmp/atalaya-%lu", (unsigned long)geteuid());
-    if (mkdir(out, 0700) < 0 && errno != EEXIST)
+    if (!probing && mkdir(out, 0700) < 0 && errno != EEXIST)
         return -errno;
     if (lstat(out, &st) < 0)
-        return -errno;
+        return probing && errno == ENOENT ? 0 : -errno;
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
         return -EPERM;
-    return chmod(out, 0700) < 0 ? -errno : 0;
+    return !probing && chmod(out, 0700) < 0 ? -errno : 0;
 }
 
 static int use_below(char out[DIRS_PATH_MAX], const char *base, const char *name)

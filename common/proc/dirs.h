@@ -22,4 +22,8 @@
 int dirs_run(char out[DIRS_PATH_MAX], const char **what) NODISCARD;
 int dirs_state(char out[DIRS_PATH_MAX], const char **what) NODISCARD;
 
+/* From now on nothing is made: a folder that is missing counts as good when it could be made. For whoever only checks,
+ * perhaps as another user. */
+void dirs_probe(void);
+
 #endif

@@ -56,9 +56,18 @@ static void on_fini(void *self)
     say("fini ");
 }
 
-static void print_variables(void)
+static struct {
+    int64_t number;
+} configured;
+
+static const struct conf_row rows[] = {
+    {.name = "SOME_VARIABLE", .type = CONF_INT, .def = "1", .max = 9, .doc = "A number."}};
+static const struct conf_table table = {rows, ARRAY_LEN(rows)};
+
+static int on_configure(void *self)
 {
-    puts("SOME_VARIABLE");
+    (void)self;
+    return conf_load(rows, ARRAY_LEN(rows), &configured);
 }
 
 static void pair(int *ours, int *theirs, bool we_read)
@@ -83,8 +92,17 @@ static void start(int64_t drain_ms, const char *argument)
     pair(&d.lifeline, &lifeline, false);
     pair(&d.words, &words_fd, true);
     pair(&d.out, &out, true);
-    d.daemon = (struct daemon){"x",      "atalaya-x", "does x", &words_fd,       on_init,
-                               on_drain, on_reload,   on_fini,  print_variables, drain_ms};
+    d.daemon = (struct daemon){.name = "x",
+                               .program = "atalaya-x",
+                               .purpose = "does x",
+                               .self = &words_fd,
+                               .conf = &table,
+                               .configure = on_configure,
+                               .init = on_init,
+                               .drain = on_drain,
+                               .reload = on_reload,
+                               .fini = on_fini,
+                               .drain_ms = drain_ms};
     d.pid = fork();
     if (d.pid == 0) {
         close(d.lifeline);
@@ -104,6 +122,8 @@ static void start(int64_t drain_ms, const char *argument)
 static void set_up(void)
 {
     unsetenv("LOG_LEVEL");
+    unsetenv("LOG_FORMAT");
+    unsetenv("SOME_VARIABLE");
     drains_at_once = true;
 }
 
@@ -242,16 +262,39 @@ Test(daemon, a_failed_init_is_never_ready)
     cr_expect_eq(exit_code(), EXIT_CONFIG);
 }
 
-Test(daemon, a_bad_log_level_is_bad_configuration)
+Test(daemon, bad_configuration_ends_it_before_anything_is_opened)
 {
     char text[4096];
 
-    setenv("LOG_LEVEL", "LOUD", 1);
+    setenv("SOME_VARIABLE", "10", 1);
     start(60000, NULL);
     output(text);
-    cr_expect_not_null(strstr(text, "LOG_LEVEL is 'LOUD'"), "%s", text);
-    expect_end(d.words);
+    cr_expect_not_null(strstr(text, "SOME_VARIABLE=10: expected a whole number from 0 to 9. A number."), "%s",
+                       text);
+    expect_words(d.words, "fini ");
+    expect_words(d.ready, "SOME_VARIABLE=10: expected a whole number from 0 to 9. A number.");
+    expect_end(d.ready);
     cr_expect_eq(exit_code(), EXIT_CONFIG);
+}
+
+Test(daemon, a_check_starts_nothing)
+{
+    static const struct {
+        const char *value, *text;
+        int code;
+    } cases[] = {{"2", "variable\tSOME_VARIABLE\t2\tenvironment\n", EXIT_DONE},
+                 {"x", "error\tSOME_VARIABLE=x: expected a whole number", EXIT_CONFIG}};
+    char text[4096];
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        setenv("SOME_VARIABLE", cases[i].value, 1);
+        start(60000, "--check");
+        output(text);
+        cr_expect_not_null(strstr(text, cases[i].text), "%s", text);
+        expect_words(d.words, "fini ");
+        expect_end(d.ready);
+        cr_expect_eq(exit_code(), cases[i].code);
+    }
 }
 
 Test(daemon, tells_about_itself)
@@ -263,7 +306,8 @@ Test(daemon, tells_about_itself)
     } cases[] = {
         {"--help", "atalaya-x: does x\n", EXIT_DONE},
         {"--version", "atalaya-x " ATALAYA_VERSION "\n", EXIT_DONE},
-        {"--variables", "LOG_LEVEL\nSOME_VARIABLE\n", EXIT_DONE},
+        {"--variables", "LOG_LEVEL\nLOG_FORMAT\nSOME_VARIABLE\n", EXIT_DONE},
+        {"--configuration", "LOG_LEVEL\tlevel\tINFO\t", EXIT_DONE},
         {"--verbose", "", EXIT_USAGE},
         {"x", "", EXIT_USAGE},
     };

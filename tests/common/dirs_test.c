@@ -238,3 +238,18 @@ Test(dirs, the_last_resort_is_a_folder_of_its_own_in_tmp)
     cr_expect_eq(plain_gets(folder, EPERM), 0, "a link is no folder, whoever made it");
     cr_assert_eq(unlink(folder), 0);
 }
+
+Test(dirs, a_probe_makes_nothing)
+{
+    char path[DIRS_PATH_MAX];
+    const char *what = "";
+    struct stat st;
+
+    dirs_probe();
+    setenv("ATALAYA_RUN_DIR", below("a/b"), 1);
+    cr_expect_eq(dirs_run(path, &what), 0);
+    cr_expect_str_eq(path, below("a/b"));
+    cr_expect_eq(stat(below("a"), &st), -1);
+    setenv("ATALAYA_STATE_DIR", "/dev/null/x", 1);
+    cr_expect_eq(dirs_state(path, &what), -ENOTDIR);
+}

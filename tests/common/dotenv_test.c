@@ -72,6 +72,21 @@ static const struct {
     {"A=say \"x\"", "say \"x\""},
     {"A=\\n$B${C}", "\\n$B${C}"},
     {"A=\xc3\xa9", "\xc3\xa9"},
+    /* white space as Python has it: no-break, ideographic */
+    {"A=\xc2\xa0x\xc2\xa0", "x"},
+    {"\xc2\xa0"
+     "A\xc2\xa0=\xe3\x80\x80x",
+     "x"},
+    {"A=x\xe3\x80\x80#y", "x"},
+    {"A=x\xe3\x80\x80y", "x\xe3\x80\x80y"},
+    {"A=\xff \xff", "\xff \xff"},
+    {"A=x \t #", "x"},
+    {"A=x #y\nB=2", "x"},
+    {"A=# y", "# y"},
+    {"A= ", ""},
+    {"export\xc2\xa0"
+     "A=1",
+     "1"},
     {"\xef\xbb\xbf"
      "A=1",
      "1"},

@@ -28,6 +28,7 @@ struct telemetry {
     uint64_t want; /* stop when last reaches it */
     bool deaf;     /* takes batches, acknowledges nothing */
     struct str reply_to_scrape;
+    bool old; /* knows one format of its exposition */
 };
 
 static void answer(struct telemetry *t, const struct zroute *to, const struct event *e)
@@ -62,7 +63,10 @@ static void take(struct telemetry *t, const struct zmsg *z)
             seq++;
         } else if (e.kind == EVENT_SCRAPE && t->reply_to_scrape.p) {
             answer(t, &z->route,
-                   &(struct event){.kind = EVENT_EXPOSITION, .id = e.id, .text = t->reply_to_scrape});
+                   &(struct event){.kind = EVENT_EXPOSITION,
+                                   .id = e.id,
+                                   .format = t->old ? 0 : e.format,
+                                   .text = t->reply_to_scrape});
         }
     }
     pack_close(r);
@@ -209,9 +213,11 @@ Test(sink, the_buffer_is_bounded_and_the_gap_is_announced)
 }
 
 static char got[64];
+static enum metrics_format got_format;
 
-static void scraped(void *arg, struct str text)
+static void scraped(void *arg, struct str text, enum metrics_format format)
 {
+    got_format = format;
     snprintf(got, sizeof got, "%.*s", (int)text.n, text.p ? text.p : "");
     loop_stop(arg);
 }
@@ -221,16 +227,21 @@ Test(sink, a_scrape_is_answered_or_ends_at_its_deadline)
     struct telemetry t = {.reply_to_scrape = str_of("app_up 1\n")};
 
     snprintf(got, sizeof got, "not called");
-    sink_scrape(sink, clock_ms() + 100, scraped, loop); /* nobody is there */
+    sink_scrape(sink, METRICS_OPENMETRICS, clock_ms() + 100, scraped, loop); /* nobody is there */
     cr_expect_str_eq(got, "");
     start(&t, loop, endpoint);
     run(&t, 1500); /* connects */
-    sink_scrape(sink, clock_ms() + PATIENCE_MS, scraped, loop);
+    sink_scrape(sink, METRICS_OPENMETRICS, clock_ms() + PATIENCE_MS, scraped, loop);
     run(&t, PATIENCE_MS);
     cr_expect_str_eq(got, "app_up 1\n");
+    cr_expect_eq(got_format, METRICS_OPENMETRICS);
+    t.old = true; /* its page must not go out under the name of what was asked for */
+    sink_scrape(sink, METRICS_OPENMETRICS, clock_ms() + PATIENCE_MS, scraped, loop);
+    run(&t, PATIENCE_MS);
+    cr_expect_eq(got_format, METRICS_TEXT);
     t.reply_to_scrape.p = NULL;
     snprintf(got, sizeof got, "not called");
-    sink_scrape(sink, clock_ms() + 200, scraped, loop);
+    sink_scrape(sink, METRICS_TEXT, clock_ms() + 200, scraped, loop);
     run(&t, PATIENCE_MS);
     cr_expect_str_eq(got, "");
     end(&t);

@@ -3,7 +3,10 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,6 +130,52 @@ Test(child, a_refusal_is_final)
     }
 }
 
+static void die(struct child *c, int code)
+{
+    c->pid = 1234567;
+    c->state = CHILD_STARTING;
+    child_reaped(c, code << 8);
+    crew.now += BACKOFF_CAP_MS;
+}
+
+/* A port that somebody else has: it will not be ours in a minute either. */
+Test(child, a_first_start_that_the_system_refuses_ends_soon)
+{
+    for (int i = 1; i < FIRST_DEATHS_MAX; i++) {
+        die(&child, EXIT_ENVIRONMENT);
+        cr_assert_eq(child.state, CHILD_WAITING, "death %d", i);
+    }
+    snprintf(child.said, sizeof child.said, "the port is taken");
+    die(&child, EXIT_ENVIRONMENT);
+    cr_assert_eq(child.state, CHILD_GONE);
+    cr_expect_eq(crew.give_up, EXIT_ENVIRONMENT);
+    cr_expect_str_eq(crew.why,
+                     "gateway 0 died 5 times and was never ready (exit:75); it said: the port is taken");
+}
+
+Test(child, what_has_been_ready_once_gets_the_longer_patience)
+{
+    child.was_ready = true;
+    for (int i = 1; i < DEATHS_MAX; i++)
+        die(&child, EXIT_ENVIRONMENT);
+    cr_assert_eq(child.state, CHILD_WAITING);
+    die(&child, EXIT_ENVIRONMENT);
+    cr_assert_eq(child.state, CHILD_GONE);
+    cr_expect_eq(crew.give_up, EXIT_ENVIRONMENT);
+}
+
+Test(child, the_first_to_give_up_is_the_reason)
+{
+    struct child other;
+
+    child_init(&other, &crew, ROLE_LLM_WORKER, 3);
+    die(&other, EXIT_CONFIG);
+    die(&child, EXIT_USAGE);
+    cr_expect_eq(strncmp(crew.why, "llm-worker 3 does not accept what it was given (exit:78)", 56), 0, "%s",
+                 crew.why);
+    cr_expect_not_null(strstr(crew.why, "its own lines tell why"), "%s", crew.why);
+}
+
 Test(child, other_codes_are_deaths)
 {
     static const int codes[] = {1, EXIT_SOFTWARE, EXIT_ENVIRONMENT, 127};
@@ -229,6 +278,44 @@ Test(child, readiness_is_a_newline)
     cr_assert_eq(child.state, CHILD_READY);
     cr_assert_eq(child.ready_fd, -1);
     close(fds[1]);
+}
+
+Test(child, other_words_are_why_it_cannot_be_ready)
+{
+    static char much[3 * sizeof child.said];
+    int fds[2];
+
+    memset(much, 'x', sizeof much);
+    cr_assert_eq(pipe2(fds, O_NONBLOCK), 0);
+    child.pid = 1234567;
+    child.state = CHILD_STARTING;
+    child.ready_fd = fds[0];
+    cr_assert_eq(write(fds[1], "no port, ", 9), 9);
+    child_readable(&child);
+    cr_assert_eq(write(fds[1], "no luck", 7), 7);
+    child_readable(&child);
+    cr_expect_str_eq(child.said, "no port, no luck");
+    cr_assert_eq(child.state, CHILD_STARTING);
+    cr_assert_eq(write(fds[1], much, sizeof much), (ssize_t)sizeof much);
+    child_readable(&child);
+    cr_expect_eq(strlen(child.said), sizeof child.said - 1);
+    child_reaped(&child, EXIT_ENVIRONMENT << 8);
+    cr_expect_eq(child.ready_fd, -1);
+    close(fds[1]);
+}
+
+Test(child, its_last_word_is_heard_although_it_is_dead)
+{
+    int fds[2];
+
+    cr_assert_eq(pipe(fds), 0);
+    cr_assert_eq(write(fds[1], "no port", 7), 7);
+    close(fds[1]);
+    child.pid = 1234567;
+    child.state = CHILD_STARTING;
+    child.ready_fd = fds[0];
+    child_reaped(&child, EXIT_CONFIG << 8);
+    cr_expect_not_null(strstr(crew.why, "it said: no port"), "%s", crew.why);
 }
 
 Test(child, closing_without_a_word_is_not_readiness)

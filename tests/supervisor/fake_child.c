@@ -10,9 +10,13 @@
  *   never           is never ready, leaves on TERM
  *   stubborn        is ready, ignores TERM and INT
  *   stranger        the same as no file, and leaves an orphan behind
+ *   excuse N        says why it cannot be ready, then exits with N
+ *   refuse          its configuration is bad, as --check says too
+ *   crash           aborts when it is asked with --check, is well-behaved otherwise
  * What it sees and does goes to RUN_DIR/journal: "<role> <pid> <word> …", one line a write.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -24,6 +28,8 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/conf.h"
+#include "common/base/log.h"
 #include "common/proc/child.h"
 #include "common/proc/daemon.h"
 
@@ -31,6 +37,7 @@ static struct {
     char role[32];
     char word[32];
     int number;
+    bool checking;
     struct loop *loop;
     struct loop_timer timer;
     struct daemon daemon;
@@ -132,6 +139,34 @@ static void on_timer(void *arg)
     daemon_drained(&fake.daemon);
 }
 
+static struct configured {
+    char *text, *key;
+} configured;
+
+static const struct conf_row rows[] = {{.name = "LLM_FAKE",
+                                        .type = CONF_STR,
+                                        .offset = offsetof(struct configured, text),
+                                        .max = 5,
+                                        .doc = "A text."},
+                                       {.name = "OPENAI_FAKE_KEY",
+                                        .type = CONF_STR,
+                                        .offset = offsetof(struct configured, key),
+                                        .flags = CONF_SECRET,
+                                        .doc = "A key."}};
+static const struct conf_table table = {rows, ARRAY_LEN(rows)};
+
+static int on_configure(void *self)
+{
+    (void)self;
+    read_script();
+    if (told("crash") && fake.checking)
+        abort();
+    if (told("refuse"))
+        log_error("FAKE=x: expected something else. A text.");
+    int rc = conf_load(rows, ARRAY_LEN(rows), &configured);
+    return told("refuse") ? -EINVAL : rc;
+}
+
 static int on_init(void *self, struct loop *loop)
 {
     (void)self;
@@ -162,12 +197,9 @@ static void on_reload(void *self)
 static void on_fini(void *self)
 {
     (void)self;
-    journal("left");
-}
-
-static void print_variables(void)
-{
-    puts("FAKE");
+    conf_free(rows, ARRAY_LEN(rows), &configured);
+    if (!fake.checking)
+        journal("left");
 }
 
 static void be_stubborn(void)
@@ -185,11 +217,12 @@ static int well_behaved(int argc, char **argv)
     fake.daemon = (struct daemon){.name = fake.role,
                                   .program = "fake-child",
                                   .purpose = "does as it is told",
+                                  .conf = &table,
+                                  .configure = on_configure,
                                   .init = on_init,
                                   .drain = on_drain,
                                   .reload = on_reload,
                                   .fini = on_fini,
-                                  .variables = print_variables,
                                   .drain_ms = 120000};
     return daemon_run(&fake.daemon, argc, argv);
 }
@@ -200,7 +233,8 @@ int main(int argc, char **argv)
 
     name = name ? name + 1 : argv[0];
     snprintf(fake.role, sizeof fake.role, "%s", strncmp(name, "atalaya-", 8) == 0 ? name + 8 : name);
-    if (argc > 1)
+    fake.checking = argc > 1;
+    if (fake.checking)
         return well_behaved(argc, argv);
     note_descriptors();
     note_signals();
@@ -208,6 +242,10 @@ int main(int argc, char **argv)
     read_script();
     if (told("exit"))
         return fake.number;
+    if (told("excuse")) {
+        child_failed("the port is taken");
+        return fake.number;
+    }
     if (told("flash")) {
         journal("ready");
         child_ready();

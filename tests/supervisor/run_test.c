@@ -188,7 +188,7 @@ Test(run, an_early_death_is_followed_by_a_longer_and_longer_wait)
 
 Test(run, gives_up_after_ten_early_deaths_and_says_so_with_70)
 {
-    house_script(&house, "llm-worker", "exit 75");
+    house_script(&house, "llm-worker", "exit 70");
     house_env(&house, "LLM_WORKERS=1");
     house_start(&house, ARGV("run"));
     cr_assert_eq(house_wait_exit(&house), EXIT_SOFTWARE);
@@ -196,6 +196,39 @@ Test(run, gives_up_after_ten_early_deaths_and_says_so_with_70)
     cr_expect_geq(house_position(&house, "log", "giving up"), 0);
     cr_expect_geq(place("gateway", 0, "drain"), 0); /* the others were stopped properly */
     cr_expect_gt(place("telemetry", 0, "drain"), place("gateway", 0, "left"));
+}
+
+/* A person reads the end of the log first. */
+static void expect_last_line(const char *text)
+{
+    char *log = house_log(&house);
+    char *last = log;
+
+    for (char *p = log; (p = strchr(p, '\n')) != NULL && p[1]; p++)
+        last = p + 1;
+    cr_expect_not_null(strstr(last, text), "'%s' is not in: %s", text, last);
+    free(log);
+}
+
+Test(run, a_first_start_that_the_system_refuses_ends_soon_and_says_why)
+{
+    house_script(&house, "gateway", "excuse 75");
+    house_start(&house, ARGV("run"));
+    cr_assert_eq(house_wait_exit(&house), EXIT_ENVIRONMENT);
+    cr_expect_eq(house_count(&house, JOURNAL, "gateway"), 3 * FIRST_DEATHS_MAX);
+    expect_last_line(
+        "all have left: exit 75, because gateway 0 died 5 times and was never ready (exit:75); it said: "
+        "the port is taken");
+    cr_expect_geq(place("telemetry", 0, "drain"), 0);
+}
+
+Test(run, telemetry_that_the_system_refuses_ends_nothing) /* P5 */
+{
+    house_script(&house, "telemetry", "excuse 75");
+    house_start(&house, ARGV("run"));
+    house_wait_text(&house, "log", "died early (6 in a row; 5 are too many)");
+    house_wait_child(&house, "gateway", 0, "ready");
+    stop();
 }
 
 static void expect_final(const char *script, const char *why)
@@ -206,6 +239,7 @@ static void expect_final(const char *script, const char *why)
     cr_expect_leq(house_count(&house, JOURNAL, "llm-worker"),
                   3 * 2); /* two workers, three lines each, no second life */
     cr_expect_geq(house_position(&house, "log", why), 0);
+    expect_last_line("all have left: exit 78, because llm-worker ");
     cr_expect_geq(place("telemetry", 0, "drain"), 0);
 }
 
