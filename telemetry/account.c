@@ -35,17 +35,6 @@ static const char *name(char out[NAME_SIZE], struct str s, const char *empty)
     return out;
 }
 
-static const char *method_of(struct str s)
-{
-    static const char *const known[] = {"GET",   "HEAD",    "POST",    "PUT",  "DELETE",
-                                        "PATCH", "OPTIONS", "CONNECT", "TRACE"};
-
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (str_eq(s, known[i]))
-            return known[i];
-    return "other";
-}
-
 static double seconds(int64_t us)
 {
     return us > 0 ? (double)us / 1e6 : 0;
@@ -53,14 +42,15 @@ static double seconds(int64_t us)
 
 static void count_answer(struct metrics *m, const struct event *e)
 {
-    char endpoint[NAME_SIZE], status[24] = "other";
+    char endpoint[NAME_SIZE], verb[NAME_SIZE], status[24] = "other";
     const char *route = name(endpoint, e->endpoint, "other");
-    const char *method = method_of(e->method);
+    const char *method = name(verb, e->method, "other");
 
     if (e->status >= 100 && e->status <= 999)
         snprintf(status, sizeof status, "%" PRIu64, e->status);
     metrics_add(m, METRIC_REQUESTS, METRIC_WITH(route, method, status), 1);
-    metrics_observe(m, METRIC_REQUEST_LATENCY, METRIC_WITH(route, method), seconds(e->duration_us));
+    struct exemplar x = {e->trace_id, e->request_id, e->start_us + e->duration_us};
+    metrics_observe(m, METRIC_REQUEST_LATENCY, METRIC_WITH(route, method), seconds(e->duration_us), &x);
 }
 
 static void count_attempts(struct metrics *m, const struct event *e)
@@ -74,9 +64,11 @@ static void count_attempts(struct metrics *m, const struct event *e)
         if (str_eq(a[i].outcome, "ok"))
             good = &a[i];
     }
-    if (good)
-        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name(model, e->model, "other")),
-                        seconds(good->duration_us));
+    if (!good)
+        return;
+    struct exemplar x = {e->trace_id, e->request_id, good->start_us + good->duration_us};
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name(model, e->model, "other")),
+                    seconds(good->duration_us), &x);
 }
 
 static void count_request(struct metrics *m, const struct event *e)
@@ -85,12 +77,26 @@ static void count_request(struct metrics *m, const struct event *e)
         count_answer(m, e);
     count_attempts(m, e);
     if (e->has_usage)
-        metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens);
+        metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens, NULL);
+}
+
+static void count_feedback(struct metrics *m, const struct event *e)
+{
+    char score[NAME_SIZE];
+
+    metrics_add(m, METRIC_FEEDBACK, METRIC_WITH(name(score, e->score_name, "other")), 1);
 }
 
 void account_event(struct metrics *m, const struct event *e)
 {
-    metrics_add(m, METRIC_EVENTS, METRIC_WITH(e->kind == EVENT_REQUEST ? "request" : "other"), 1);
-    if (e->kind == EVENT_REQUEST)
+    const char *kind = "other";
+
+    if (e->kind == EVENT_REQUEST) {
+        kind = "request";
         count_request(m, e);
+    } else if (e->kind == EVENT_FEEDBACK) {
+        kind = "feedback";
+        count_feedback(m, e);
+    }
+    metrics_add(m, METRIC_EVENTS, METRIC_WITH(kind), 1);
 }

@@ -7,6 +7,7 @@
  *            app_llm_latency_seconds                           the provider call that succeeded, if one did
  *            app_llm_tokens_used                               each request whose usage is known
  *            atalaya_upstream_attempts_total                   each provider call
+ *            atalaya_feedback_total                            each score of a client
  * Threads  the loop's.
  */
 #ifndef ATALAYA_TELEMETRY_ACCOUNT_H

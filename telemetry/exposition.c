@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -21,7 +22,8 @@ struct exposition {
 
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t made_more;
-    uint64_t asked, made; /* pages number `made` answer every question up to it */
+    uint64_t asked, made; /* every question up to number `made` has its page */
+    bool wanted[EXPOSITION_PAGES];
     struct buf pages[EXPOSITION_PAGES];
     bool closed;
 };
@@ -29,7 +31,8 @@ struct exposition {
 static void make(void *arg, uint32_t events)
 {
     struct exposition *x = arg;
-    struct buf fresh[EXPOSITION_PAGES] = {BUF_INIT(METRIC_PAGE_MAX), BUF_INIT(METRIC_PAGE_MAX)};
+    struct buf fresh[EXPOSITION_PAGES];
+    bool wanted[EXPOSITION_PAGES];
     eventfd_t ignored;
 
     (void)events;
@@ -37,12 +40,20 @@ static void make(void *arg, uint32_t events)
         return;
     pthread_mutex_lock(&x->lock);
     uint64_t upto = x->asked;
+    memcpy(wanted, x->wanted, sizeof wanted);
+    memset(x->wanted, 0, sizeof x->wanted);
     pthread_mutex_unlock(&x->lock);
 
-    x->fill(x->arg, fresh);
+    for (unsigned i = 0; i < EXPOSITION_PAGES; i++) {
+        fresh[i] = BUF_INIT(METRIC_PAGE_MAX);
+        if (wanted[i])
+            x->fill(x->arg, i, &fresh[i]);
+    }
 
     pthread_mutex_lock(&x->lock);
-    for (int i = 0; i < EXPOSITION_PAGES; i++) {
+    for (unsigned i = 0; i < EXPOSITION_PAGES; i++) {
+        if (!wanted[i])
+            continue;
         buf_free(&x->pages[i]);
         x->pages[i] = fresh[i];
     }
@@ -98,7 +109,7 @@ void exposition_free(struct exposition *x)
     free(x);
 }
 
-int exposition_get(struct exposition *x, enum exposition_page which, struct buf *out)
+int exposition_get(struct exposition *x, unsigned page, struct buf *out)
 {
     struct timespec until;
     int rc = 0;
@@ -107,13 +118,14 @@ int exposition_get(struct exposition *x, enum exposition_page which, struct buf 
     until.tv_sec += PATIENCE_S;
     pthread_mutex_lock(&x->lock);
     uint64_t mine = ++x->asked;
+    x->wanted[page] = true;
     if (eventfd_write(x->io.fd, 1) < 0)
         rc = errno;
     while (rc == 0 && x->made < mine && !x->closed)
         rc = pthread_cond_timedwait(&x->made_more, &x->lock, &until);
     if (x->made >= mine) {
         rc = 0;
-        buf_append(out, x->pages[which].data, x->pages[which].len);
+        buf_append(out, x->pages[page].data, x->pages[page].len);
     } else if (rc == 0) {
         rc = ESHUTDOWN;
     }

@@ -11,7 +11,6 @@
 #include "common/base/mem.h"
 #include "common/proc/door.h"
 
-#define TEXT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 #define JSON_TYPE "application/json"
 
 struct http {
@@ -19,15 +18,6 @@ struct http {
     struct exposition *exposition;
     const char *host; /* the configuration's */
     int port;
-};
-
-static const struct route {
-    const char *path;
-    enum exposition_page page;
-    const char *type;
-} routes[] = {
-    {"/metrics", EXPOSITION_METRICS, TEXT_TYPE},
-    {"/health", EXPOSITION_HEALTH, JSON_TYPE},
 };
 
 static void answer(struct mg_connection *c, const char *status, const char *type, const char *more,
@@ -49,17 +39,37 @@ static void answer_detail(struct mg_connection *c, const char *status, const cha
     answer(c, status, JSON_TYPE, more, str_of(json));
 }
 
-static void answer_page(struct mg_connection *c, const struct route *r)
+static void answer_page(struct mg_connection *c, unsigned which, const char *type, const char *more)
 {
     struct http *h = mg_get_user_data(mg_get_context(c));
     struct buf page = BUF_INIT(METRIC_PAGE_MAX);
 
-    if (exposition_get(h->exposition, r->page, &page) < 0)
+    if (exposition_get(h->exposition, which, &page) < 0)
         answer_detail(c, "503 Service Unavailable", "", "{\"detail\":\"telemetry is busy or stopping\"}");
     else
-        answer(c, "200 OK", r->type, "", buf_str(&page));
+        answer(c, "200 OK", type, more, buf_str(&page));
     buf_free(&page);
 }
+
+static void metrics(struct mg_connection *c)
+{
+    enum metrics_format format = accept_metrics(mg_get_header(c, "Accept"));
+
+    answer_page(c, format, metrics_type(format), "Vary: Accept\r\n");
+}
+
+static void health(struct mg_connection *c)
+{
+    answer_page(c, EXPOSITION_HEALTH, JSON_TYPE, "");
+}
+
+static const struct route {
+    const char *path;
+    void (*handle)(struct mg_connection *c);
+} routes[] = {
+    {"/metrics", metrics},
+    {"/health", health},
+};
 
 static int on_request(struct mg_connection *c)
 {
@@ -70,7 +80,7 @@ static int on_request(struct mg_connection *c)
         if (strcmp(q->local_uri, routes[i].path) != 0)
             continue;
         if (get)
-            answer_page(c, &routes[i]);
+            routes[i].handle(c);
         else
             answer_detail(c, "405 Method Not Allowed", "Allow: GET, HEAD\r\n",
                           "{\"detail\":\"Method Not Allowed\"}");

@@ -26,6 +26,7 @@ struct held {
 struct asked {
     struct zroute route;
     uint64_t id;
+    enum metrics_format format;
 };
 
 struct ingest {
@@ -39,7 +40,6 @@ struct ingest {
     struct metrics *metrics;
     struct senders *senders;
     struct buf scratch;
-    int64_t warned_at;
     int busy_turns;
 
     /* this turn */
@@ -53,14 +53,12 @@ struct ingest {
     size_t bytes;
 };
 
-static void warn(struct ingest *in, const char *text)
+static void warn(const char *text)
 {
-    int64_t now = clock_ms();
+    static struct log_limit limit = LOG_LIMIT(1, WARN_EVERY_MS, "events that cannot be read");
 
-    if (in->warned_at && now - in->warned_at < WARN_EVERY_MS)
-        return;
-    in->warned_at = now;
-    log_warning("%s", text);
+    if (log_allowed(LOG_WARNING, &limit))
+        log_warning("%s", text);
 }
 
 static void keep(struct ingest *in, const struct event *e)
@@ -76,8 +74,12 @@ static void take(struct ingest *in, const struct event *e)
 {
     in->taken++;
     account_event(in->metrics, e);
-    if (e->kind == EVENT_REQUEST && record_wanted(e))
+    if (e->kind != EVENT_REQUEST && e->kind != EVENT_FEEDBACK)
+        return;
+    if (record_wanted(e))
         keep(in, e);
+    else if (e->kind == EVENT_FEEDBACK)
+        account_dropped(in->metrics, DROPPED_UNREADABLE, 1);
 }
 
 /* The events behind a batch's head. One that cannot be read is passed over, or it would come again for ever. */
@@ -103,14 +105,16 @@ static void take_batch(struct ingest *in, struct pack_reader *r, struct sender *
     }
     if (got < 0 && sender_offer(s, seq) == SENDER_TAKE) {
         account_dropped(in->metrics, DROPPED_UNREADABLE, 1);
-        warn(in, "an event cannot be read and is dropped; do all processes have the same version?");
+        warn("an event cannot be read and is dropped; do all processes have the same version?");
     }
 }
 
-static void note_scrape(struct ingest *in, const struct zroute *route, uint64_t id)
+static void note_scrape(struct ingest *in, const struct zroute *route, const struct event *e)
 {
+    enum metrics_format format = e->format == METRICS_OPENMETRICS ? METRICS_OPENMETRICS : METRICS_TEXT;
+
     if (in->n_asked < TURN_MESSAGES_MAX)
-        in->asked[in->n_asked++] = (struct asked){*route, id};
+        in->asked[in->n_asked++] = (struct asked){*route, e->id, format};
 }
 
 static void apply(struct ingest *in, const struct zmsg *m, struct pack_reader *r)
@@ -118,7 +122,7 @@ static void apply(struct ingest *in, const struct zmsg *m, struct pack_reader *r
     struct event head;
 
     if (pack_next(r, &event_fields, &head) <= 0 || head.epoch == 0) {
-        warn(in, "a message on the events wire cannot be read and is ignored");
+        warn("a message on the events wire cannot be read and is ignored");
         return;
     }
     if (head.kind != EVENT_BATCH && head.kind != EVENT_GAUGES && head.kind != EVENT_SCRAPE)
@@ -132,7 +136,7 @@ static void apply(struct ingest *in, const struct zmsg *m, struct pack_reader *r
     }
     s->in_progress = head.in_progress;
     if (head.kind == EVENT_SCRAPE)
-        note_scrape(in, &m->route, head.id);
+        note_scrape(in, &m->route, &head);
 }
 
 static void receive(struct ingest *in, struct zmsg *m)
@@ -141,7 +145,7 @@ static void receive(struct ingest *in, struct zmsg *m)
 
     *h = (struct held){.msg = *m};
     if (pack_open(&h->reader, m->body.p, m->body.n) < 0) {
-        warn(in, "a message on the events wire cannot be read and is ignored");
+        warn("a message on the events wire cannot be read and is ignored");
         zmsg_free(m);
         return;
     }
@@ -303,16 +307,19 @@ bool ingest_deserted(struct ingest *in)
 
 static void answer_scrapes(struct ingest *in)
 {
-    struct buf text = BUF_INIT(METRIC_PAGE_MAX);
+    struct buf pages[METRICS_FORMATS] = {BUF_INIT(METRIC_PAGE_MAX), BUF_INIT(METRIC_PAGE_MAX)};
 
-    if (in->n_asked)
-        in->conf.page(in->conf.arg, &text);
     for (size_t i = 0; i < in->n_asked; i++) {
-        struct event e = {.kind = EVENT_EXPOSITION, .id = in->asked[i].id, .text = buf_str(&text)};
-        (void)reply(in, &in->asked[i].route, &e);
+        const struct asked *a = &in->asked[i];
+        struct buf *page = &pages[a->format];
+        if (page->len == 0)
+            in->conf.page(in->conf.arg, a->format, page);
+        struct event e = {.kind = EVENT_EXPOSITION, .id = a->id, .format = a->format, .text = buf_str(page)};
+        (void)reply(in, &a->route, &e);
     }
     in->n_asked = 0;
-    buf_free(&text);
+    for (size_t i = 0; i < METRICS_FORMATS; i++)
+        buf_free(&pages[i]);
 }
 
 static void release(struct ingest *in)

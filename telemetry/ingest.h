@@ -27,9 +27,9 @@ struct ingest;
 
 struct ingest_conf {
     const char *endpoint;
-    bool langfuse_enabled;                    /* said in every acknowledgement */
-    void (*stored)(void *arg);                /* new records are in the spool */
-    void (*page)(void *arg, struct buf *out); /* the exposition; called between turns */
+    bool langfuse_enabled;                                                /* said in every acknowledgement */
+    void (*stored)(void *arg);                                            /* new records are in the spool */
+    void (*page)(void *arg, enum metrics_format format, struct buf *out); /* called between turns */
     void *arg;
 };
 

@@ -240,8 +240,11 @@ static void add_generation(struct otlp *o, const struct record *r)
     begin(&d, r, GENERATION_NAME);
     d.span.span_id = from_hex(d.span_id, sizeof d.span_id, r->generation_id);
     if (r->parent_id.n) {
+        /* The caller's span is not in Langfuse, or somewhere else in its trace: this one has to count as a root, for
+         * Langfuse 4 and for Langfuse 3, or the trace has neither question nor answer. */
         set_parent(&d, r->parent_id);
         put_bool(&d, "langfuse.internal.is_app_root", true);
+        put_bool(&d, "langfuse.internal.as_root", true);
     }
     set_times(&d, r->start_us, r->duration_us);
     put_text(&d, "langfuse.observation.type", "generation");
@@ -251,6 +254,7 @@ static void add_generation(struct otlp *o, const struct record *r)
     put_text(&d, "langfuse.observation.model.name", r->model.p);
     put_text(&d, "langfuse.observation.model.parameters", PARAMETERS);
     put_text(&d, "langfuse.observation.metadata.prompt_version", PROMPT_VERSION);
+    put_text(&d, "langfuse.observation.metadata.request_id", r->request_id.p);
     if (r->has_usage) {
         snprintf(d.usage, sizeof d.usage,
                  "{\"input\":%" PRId64 ",\"output\":%" PRId64 ",\"total\":%" PRId64 "}", r->prompt_tokens,

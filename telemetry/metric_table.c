@@ -63,10 +63,13 @@ const struct metric_row metric_table[METRICS] = {
                            .kept = true},
     [METRIC_DROPPED] = {"atalaya_records_dropped_total",
                         METRIC_COUNTER,
-                        "Records that will not reach Langfuse, by reason",
+                        "Records and feedback that will not reach Langfuse, by reason",
                         {"reason"},
                         .kept = true},
-    [METRIC_SPOOL_RECORDS] = {"atalaya_spool_records", METRIC_GAUGE, "Records on disk", {NULL}},
+    [METRIC_SPOOL_RECORDS] = {"atalaya_spool_records",
+                              METRIC_GAUGE,
+                              "Records on disk, feedback included",
+                              {NULL}},
     [METRIC_SPOOL_BYTES] = {"atalaya_spool_bytes",
                             METRIC_GAUGE,
                             "Bytes of the records on disk, as SPOOL_MAX_BYTES counts them",
@@ -87,14 +90,19 @@ const struct metric_row metric_table[METRICS] = {
                         .kept = true},
     [METRIC_UPLOADED] = {"atalaya_uploaded_records_total",
                          METRIC_COUNTER,
-                         "Records that Langfuse has taken",
+                         "Records and feedback that Langfuse has taken",
                          {NULL},
                          .kept = true},
     [METRIC_SCORES_REJECTED] = {"atalaya_scores_rejected_total",
                                 METRIC_COUNTER,
-                                "Scores that Langfuse has refused for good",
+                                "Scores that Langfuse has refused for good, those of clients included",
                                 {NULL},
                                 .kept = true},
+    [METRIC_FEEDBACK] = {"atalaya_feedback_total",
+                         METRIC_COUNTER,
+                         "Scores that clients have given to traces, by name",
+                         {"name"},
+                         .kept = true},
     [METRIC_PROCESS_UP] = {"atalaya_process_up",
                            METRIC_GAUGE,
                            "1 when the supervisor says that the process is ready",
@@ -181,7 +189,10 @@ static const char document_head[] =
     "# Metrics\n"
     "\n"
     "Printed by `atalaya-telemetry --metrics-doc`; a test compares. Telemetry shows all of them on "
-    "`TELEMETRY_PORT`, the gateway the same page on `PORT`, as `text/plain; version=0.0.4`.\n"
+    "`TELEMETRY_PORT`, the gateway the same page on `PORT`, as `text/plain; version=0.0.4` or, when `Accept` "
+    "prefers "
+    "it, as `application/openmetrics-text; version=1.0.0`. Only there the buckets of the two latencies have "
+    "exemplars: trace and request of the last question that fell into each.\n"
     "\n"
     "A metric that is *kept* lives in the spool: it is written in the transaction that stores the records it "
     "counts, and goes on after a restart of any process. Its `_created` series (the first five metrics) says "

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/base/clock.h"
+#include "common/base/id.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
@@ -15,14 +16,27 @@
 #define SEPARATOR     '\x1f' /* between label values; no value keeps one */
 #define BUCKETS_BYTES 2048   /* of a histogram's text in the spool */
 
+#define EXEMPLAR_MAX 128 /* code points of an exemplar's labels, names and values */
+#define REQUEST_ID_FIT                                                                                       \
+    (EXEMPLAR_MAX - (sizeof "trace_id" - 1) - (ID_TRACE_SIZE - 1) - (sizeof "request_id" - 1))
+
+/* An exemplar as it is shown. */
+struct mark {
+    char trace_id[ID_TRACE_SIZE];
+    char request_id[REQUEST_ID_FIT + 1];
+    double value;
+    int64_t at_us; /* 0: there is none */
+};
+
 struct series {
     struct series *next; /* in order of creation */
     enum metric id;
     uint32_t hash;
     char *values[METRIC_LABELS];
-    double created;    /* seconds since 1970 */
-    double value;      /* sum of a histogram */
-    uint64_t *buckets; /* not cumulated; one more than the row has, for +Inf */
+    double created;     /* seconds since 1970 */
+    double value;       /* sum of a histogram */
+    uint64_t *buckets;  /* not cumulated; one more than the row has, for +Inf */
+    struct mark *marks; /* one a bucket; NULL until there is one */
     bool dirty;
 };
 
@@ -55,6 +69,7 @@ void metrics_clear(struct metrics *m, enum metric id)
         for (size_t i = 0; i < METRIC_LABELS; i++)
             free(s->values[i]);
         free(s->buckets);
+        free(s->marks);
         free(s);
         s = next;
     }
@@ -121,7 +136,7 @@ static struct series *create(struct metrics *m, enum metric id, const char *cons
 
 static size_t most_series(enum metric id)
 {
-    return id == METRIC_LLM_LATENCY ? METRIC_MODELS_MAX : METRIC_SERIES_MAX;
+    return id == METRIC_LLM_LATENCY || id == METRIC_FEEDBACK ? METRIC_NAMES_MAX : METRIC_SERIES_MAX;
 }
 
 static bool printable(const char *value)
@@ -183,12 +198,29 @@ static size_t bucket_of(const struct metric_row *row, double value)
     return i;
 }
 
-void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value)
+static void mark_bucket(struct series *s, size_t bucket, double value, const struct exemplar *x)
+{
+    bool fits = x->request_id.n <= REQUEST_ID_FIT && text_is_clean(x->request_id);
+
+    if (!s->marks)
+        s->marks = xcalloc(metric_table[s->id].n_buckets + 1, sizeof *s->marks);
+    struct mark *m = &s->marks[bucket];
+    *m = (struct mark){.value = value, .at_us = x->at_us};
+    memcpy(m->trace_id, x->trace_id.p, ID_TRACE_SIZE - 1);
+    if (fits && x->request_id.n)
+        memcpy(m->request_id, x->request_id.p, x->request_id.n);
+}
+
+void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value,
+                     const struct exemplar *x)
 {
     struct series *s = get(m, id, labels);
+    size_t bucket = bucket_of(&metric_table[id], value);
 
     s->value += value;
-    s->buckets[bucket_of(&metric_table[id], value)]++;
+    s->buckets[bucket]++;
+    if (x && x->at_us > 0 && text_is_hex(x->trace_id, ID_TRACE_SIZE - 1))
+        mark_bucket(s, bucket, value, x);
     touch(m, s);
 }
 
@@ -332,7 +364,6 @@ static void print_value(struct buf *out, double v)
     metric_number(text, v);
     buf_putc(out, ' ');
     buf_puts(out, text);
-    buf_putc(out, '\n');
 }
 
 static void print_label(struct buf *out, bool first, const char *name, const char *value)
@@ -375,15 +406,30 @@ static void print_labels(struct buf *out, const struct series *s, const char *le
         buf_putc(out, '}');
 }
 
-static void print_line(struct buf *out, const struct series *s, const char *suffix, const char *le, double v)
+static void print_mark(struct buf *out, const struct mark *m)
+{
+    buf_puts(out, " # ");
+    print_label(out, true, "trace_id", m->trace_id);
+    if (*m->request_id)
+        print_label(out, false, "request_id", m->request_id);
+    buf_putc(out, '}');
+    print_value(out, m->value);
+    buf_printf(out, " %.3f", (double)m->at_us / 1e6);
+}
+
+static void print_line(struct buf *out, const struct series *s, const char *suffix, const char *le, double v,
+                       const struct mark *m)
 {
     buf_puts(out, metric_table[s->id].name);
     buf_puts(out, suffix);
     print_labels(out, s, le);
     print_value(out, v);
+    if (m && m->at_us)
+        print_mark(out, m);
+    buf_putc(out, '\n');
 }
 
-static void print_histogram(struct buf *out, const struct series *s)
+static void print_histogram(struct buf *out, const struct series *s, bool marks)
 {
     const struct metric_row *row = &metric_table[s->id];
     uint64_t sum = 0;
@@ -392,50 +438,69 @@ static void print_histogram(struct buf *out, const struct series *s)
         char bound[METRIC_NUMBER_SIZE];
         sum += s->buckets[i];
         bound_text(bound, row, i);
-        print_line(out, s, "_bucket", bound, (double)sum);
+        print_line(out, s, "_bucket", bound, (double)sum, marks && s->marks ? &s->marks[i] : NULL);
     }
-    print_line(out, s, "_count", NULL, (double)sum);
-    print_line(out, s, "_sum", NULL, s->value);
+    print_line(out, s, "_count", NULL, (double)sum, NULL);
+    print_line(out, s, "_sum", NULL, s->value, NULL);
 }
 
-static void print_head(struct buf *out, const char *name, int name_len, const char *suffix, const char *help,
+static void print_head(struct buf *out, const char *name, size_t len, const char *suffix, const char *help,
                        const char *type)
 {
-    buf_printf(out, "# HELP %.*s%s %s\n# TYPE %.*s%s %s\n", name_len, name, suffix, help, name_len, name,
-               suffix, type);
+    int n = (int)len;
+
+    buf_printf(out, "# HELP %.*s%s %s\n# TYPE %.*s%s %s\n", n, name, suffix, help, n, name, suffix, type);
 }
 
-static void print_created(struct buf *out, const struct metric_row *row, const struct family *f)
+/* What stands before _total, _bucket and the like. */
+static size_t family_name(const struct metric_row *row)
 {
-    int len = (int)strlen(row->name) - (row->type == METRIC_COUNTER ? (int)strlen("_total") : 0);
-
-    if (!f->first)
-        return;
-    print_head(out, row->name, len, "_created", row->help, "gauge");
-    for (const struct series *s = f->first; s; s = s->next) {
-        buf_append(out, row->name, (size_t)len);
-        buf_puts(out, "_created");
-        print_labels(out, s, NULL);
-        print_value(out, s->created);
-    }
+    return strlen(row->name) - (row->type == METRIC_COUNTER ? sizeof "_total" - 1 : 0);
 }
 
-void metrics_print(const struct metrics *m, struct buf *out)
+static void print_created(struct buf *out, const struct series *s)
+{
+    const struct metric_row *row = &metric_table[s->id];
+
+    buf_append(out, row->name, family_name(row));
+    buf_puts(out, "_created");
+    print_labels(out, s, NULL);
+    print_value(out, s->created);
+    buf_putc(out, '\n');
+}
+
+static void print_series(struct buf *out, const struct series *s, bool open)
+{
+    if (metric_table[s->id].type == METRIC_HISTOGRAM)
+        print_histogram(out, s, open);
+    else
+        print_line(out, s, "", NULL, s->value, NULL);
+    if (open && metric_table[s->id].created)
+        print_created(out, s);
+}
+
+static void print_family(struct buf *out, enum metric id, const struct family *f, bool open)
 {
     static const char *const types[] = {"counter", "gauge", "histogram"};
+    const struct metric_row *row = &metric_table[id];
 
-    for (enum metric id = 0; id < METRICS; id++) {
-        const struct metric_row *row = &metric_table[id];
-        const struct family *f = &m->families[id];
+    print_head(out, row->name, open ? family_name(row) : strlen(row->name), "", row->help, types[row->type]);
+    for (const struct series *s = f->first; s; s = s->next)
+        print_series(out, s, open);
+    /* The text format has no such samples: the Python client prints a family of gauges behind it. */
+    if (open || !row->created || !f->first)
+        return;
+    print_head(out, row->name, family_name(row), "_created", row->help, "gauge");
+    for (const struct series *s = f->first; s; s = s->next)
+        print_created(out, s);
+}
 
-        print_head(out, row->name, (int)strlen(row->name), "", row->help, types[row->type]);
-        for (const struct series *s = f->first; s; s = s->next) {
-            if (row->type == METRIC_HISTOGRAM)
-                print_histogram(out, s);
-            else
-                print_line(out, s, "", NULL, s->value);
-        }
-        if (row->created)
-            print_created(out, row, f);
-    }
+void metrics_print(const struct metrics *m, enum metrics_format format, struct buf *out)
+{
+    bool open = format == METRICS_OPENMETRICS;
+
+    for (enum metric id = 0; id < METRICS; id++)
+        print_family(out, id, &m->families[id], open);
+    if (open)
+        buf_puts(out, "# EOF\n");
 }

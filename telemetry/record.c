@@ -58,13 +58,15 @@ static int64_t row_bytes(const struct record *r)
 {
     return (int64_t)(ROW_BYTES + r->request_id.n + r->trace_id.n + r->generation_id.n + r->parent_id.n +
                      r->user_id.n + r->question.n + r->answer.n + r->model.n + r->error.n + r->error_text.n +
-                     r->attempts.n);
+                     r->attempts.n + r->score_id.n + r->score_name.n + r->score_type.n + r->score_text.n +
+                     r->comment.n);
 }
 
 void record_of_event(struct record *r, const struct event *e, struct buf *scratch)
 {
-    struct str texts[] = {e->request_id, e->user_id, e->question,  e->answer,
-                          e->model,      e->error,   e->error_text};
+    struct str texts[] = {e->request_id, e->user_id,    e->question,   e->answer,
+                          e->model,      e->error,      e->error_text, e->score_id,
+                          e->score_name, e->score_type, e->score_text, e->comment};
 
     buf_reset(scratch);
     /* Reserved as a whole: later appends must not move what earlier texts point to. */
@@ -72,6 +74,7 @@ void record_of_event(struct record *r, const struct event *e, struct buf *scratc
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         texts[i] = room ? cleaned(scratch, texts[i]) : (struct str){"", 0};
     *r = (struct record){
+        .stage = e->kind == EVENT_FEEDBACK ? RECORD_TRACE_SENT : RECORD_NEW,
         .request_id = texts[0],
         .trace_id = e->trace_id,
         .generation_id = e->generation_id,
@@ -98,13 +101,28 @@ void record_of_event(struct record *r, const struct event *e, struct buf *scratc
         .total_tokens = clamp(e->total_tokens),
         .non_empty_answer = e->non_empty_answer,
         .toxicity_safe = e->toxicity_safe,
+        .score_id = texts[7],
+        .score_name = texts[8],
+        .score_type = texts[9],
+        .score_text = texts[10],
+        .comment = texts[11],
+        .score_value = e->score_value,
     };
     r->bytes = row_bytes(r);
 }
 
 bool record_wanted(const struct event *e)
 {
-    return text_is_hex(e->trace_id, 32) && text_is_hex(e->generation_id, 16);
+    if (!text_is_hex(e->trace_id, 32))
+        return false;
+    if (e->kind == EVENT_FEEDBACK)
+        return e->score_id.n && text_is_clean(e->score_id) && e->score_name.n;
+    return text_is_hex(e->generation_id, 16);
+}
+
+bool record_is_feedback(const struct record *r)
+{
+    return r->score_id.n > 0;
 }
 
 bool record_failed(const struct record *r)

@@ -1,7 +1,8 @@
 /*
- * record.h - what telemetry keeps of one question: a row of the spool, a trace in Langfuse
+ * record.h - what telemetry keeps: a row of the spool, for Langfuse a trace or a client's score of one
  *
- * Purpose  the spool stores it, the encoders read it.
+ * Purpose  the spool stores it, the encoders read it. A score of a client is a record whose trace is somebody else's
+ *          and has been sent, as it were: what is left to do is what is left of a question whose trace has gone.
  * Promise  record_of_event() makes every text valid UTF-8 without NUL bytes: one bad span makes Langfuse
  *          refuse a whole export.
  * Owner    every text is borrowed: from the event or its scratch buffer (until the scratch is used again),
@@ -40,14 +41,18 @@ struct record {
     bool has_usage, has_scores;
     int64_t prompt_tokens, completion_tokens, total_tokens;
     double non_empty_answer, toxicity_safe;
+
+    struct str score_id, score_name, score_type, score_text, comment; /* of feedback only */
+    double score_value;
 };
 
 /* scratch has a max of RECORD_BYTES_MAX. */
 void record_of_event(struct record *r, const struct event *e, struct buf *scratch);
 
-/* An event without well-formed ids is counted, but it cannot become a trace. */
+/* An event without well-formed ids is counted, but it cannot become a trace or a score. */
 bool record_wanted(const struct event *e);
 
+bool record_is_feedback(const struct record *r);
 bool record_failed(const struct record *r);
 
 #endif

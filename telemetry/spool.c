@@ -16,7 +16,6 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x41746c79 /* "Atly": file(1) and we know our own by it */
 #define PATH_SIZE      4200
 #define BUSY_MS        1000
@@ -24,7 +23,7 @@
 #define TRIM_ROWS      64 /* dropped at a time */
 
 /* Small columns first: totals and updates need not read into the long texts. */
-static const char schema[] =
+static const char first_schema[] =
     "CREATE TABLE record("
     " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
     " stage INTEGER NOT NULL," /* 0 new, 1 trace sent */
@@ -44,6 +43,19 @@ static const char schema[] =
     "CREATE TABLE series("
     " metric TEXT NOT NULL, labels TEXT NOT NULL, created REAL NOT NULL, value REAL NOT NULL,"
     " buckets TEXT NOT NULL, PRIMARY KEY(metric, labels)) WITHOUT ROWID;";
+
+/* What has been added since. */
+static const char feedback[] =
+    "ALTER TABLE record ADD COLUMN score_id TEXT NOT NULL DEFAULT '';" /* empty: not a client's score */
+    "ALTER TABLE record ADD COLUMN score_name TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE record ADD COLUMN score_type TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE record ADD COLUMN score_value REAL;"
+    "ALTER TABLE record ADD COLUMN score_text TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE record ADD COLUMN comment TEXT NOT NULL DEFAULT '';";
+
+/* A file of version n has had the first n steps; none of them ever changes. */
+static const char *const steps[] = {first_schema, feedback};
+#define SCHEMA_VERSION ((int)ARRAY_LEN(steps))
 
 enum statement {
     BEGIN,
@@ -65,7 +77,8 @@ enum statement {
 #define COLUMNS                                                                                              \
     "seq, stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated,"   \
     " prompt_tokens, completion_tokens, total_tokens, non_empty_answer, toxicity_safe, request_id,"          \
-    " trace_id, generation_id, parent_id, model, error, error_text, attempts, user_id, question, answer"
+    " trace_id, generation_id, parent_id, model, error, error_text, attempts, user_id, question, answer,"    \
+    " score_id, score_name, score_type, score_text, comment, score_value"
 
 #define TEXT_OF(x)  TEXT_OF2(x)
 #define TEXT_OF2(x) #x
@@ -74,8 +87,8 @@ static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
-    [PUT] =
-        "INSERT INTO record(" COLUMNS ") VALUES(NULL,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [PUT] = "INSERT INTO record(" COLUMNS ") VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
+            ",?,?,?,?,?,?)",
     [PUT_SENDER] = "INSERT OR REPLACE INTO sender(epoch, seq, seen_us) VALUES(?,?,?)",
     [PRUNE_SENDERS] =
         "DELETE FROM sender WHERE epoch IN"
@@ -105,7 +118,6 @@ struct spool {
     bool open;
     bool new_sender;
     uint64_t replaced;
-    int64_t logged_ms;
 };
 
 static int to_errno(int rc)
@@ -133,13 +145,11 @@ static int to_errno(int rc)
 /* SQLite's texts name tables and files, never values. */
 static int fail(struct spool *s, int rc, const char *what)
 {
-    int64_t now = clock_ms();
+    static struct log_limit limit = LOG_LIMIT(1, LOG_EVERY_MS, "trouble with the spool");
 
-    if (s->logged_ms == 0 || now - s->logged_ms >= LOG_EVERY_MS) {
-        s->logged_ms = now;
+    if (log_allowed(LOG_ERROR, &limit))
         log_event(LOG_ERROR, LOG_FIELDS(LOG_CSTR("file", s->path)), "the spool cannot %s: %s", what,
                   s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc));
-    }
     return to_errno(rc);
 }
 
@@ -181,15 +191,16 @@ static void close_db(struct spool *s)
     s->open = false;
 }
 
-static int create(struct spool *s)
+/* From the version that the file has to ours; a new file has version 0. */
+static int upgrade(struct spool *s, int64_t version)
 {
     char text[128];
+    int rc = exec(s, "BEGIN IMMEDIATE", "be made");
 
+    for (int64_t i = version; rc == 0 && i < SCHEMA_VERSION; i++)
+        rc = exec(s, steps[i], "be made");
     snprintf(text, sizeof text, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", APPLICATION_ID,
              SCHEMA_VERSION);
-    int rc = exec(s, "BEGIN IMMEDIATE", "be made");
-    if (rc == 0)
-        rc = exec(s, schema, "be made");
     return rc < 0 ? rc : exec(s, text, "be made");
 }
 
@@ -206,9 +217,9 @@ static int check_identity(struct spool *s)
     if (rc < 0)
         return rc;
     if (tables == 0 && application == 0 && version == 0)
-        return create(s);
-    if (application == APPLICATION_ID && version == SCHEMA_VERSION)
-        return 0;
+        return upgrade(s, 0);
+    if (application == APPLICATION_ID && version > 0 && version <= SCHEMA_VERSION)
+        return version < SCHEMA_VERSION ? upgrade(s, version) : 0;
     log_error("%s is not a spool of this version (application id %" PRId64 ", schema %" PRId64 ")", s->path,
               application, version);
     return -EUCLEAN;
@@ -416,33 +427,36 @@ static void bind_text(sqlite3_stmt *st, int at, struct str v)
 
 static void bind_numbers(sqlite3_stmt *st, const struct record *r)
 {
-    const int64_t v[] = {r->bytes,  r->start_us,   r->duration_us, r->queue_us, r->worker_us,
-                         r->status, r->dispatches, r->tries,       r->truncated};
+    const int64_t v[] = {r->stage,     r->bytes,  r->start_us,   r->duration_us, r->queue_us,
+                         r->worker_us, r->status, r->dispatches, r->tries,       r->truncated};
 
     for (int i = 0; i < (int)ARRAY_LEN(v); i++)
         sqlite3_bind_int64(st, i + 1, v[i]);
     if (r->has_usage) {
-        sqlite3_bind_int64(st, 10, r->prompt_tokens);
-        sqlite3_bind_int64(st, 11, r->completion_tokens);
-        sqlite3_bind_int64(st, 12, r->total_tokens);
+        sqlite3_bind_int64(st, 11, r->prompt_tokens);
+        sqlite3_bind_int64(st, 12, r->completion_tokens);
+        sqlite3_bind_int64(st, 13, r->total_tokens);
     }
     if (r->has_scores) {
-        sqlite3_bind_double(st, 13, r->non_empty_answer);
-        sqlite3_bind_double(st, 14, r->toxicity_safe);
+        sqlite3_bind_double(st, 14, r->non_empty_answer);
+        sqlite3_bind_double(st, 15, r->toxicity_safe);
     }
 }
 
 int spool_put(struct spool *s, const struct record *r)
 {
-    const struct str texts[] = {r->request_id, r->trace_id, r->generation_id, r->parent_id,
-                                r->model,      r->error,    r->error_text,    r->attempts,
-                                r->user_id,    r->question, r->answer};
+    const struct str texts[] = {r->request_id, r->trace_id,   r->generation_id, r->parent_id,
+                                r->model,      r->error,      r->error_text,    r->attempts,
+                                r->user_id,    r->question,   r->answer,        r->score_id,
+                                r->score_name, r->score_type, r->score_text,    r->comment};
     sqlite3_stmt *st = s->st[PUT];
 
     sqlite3_clear_bindings(st);
     bind_numbers(st, r);
     for (int i = 0; i < (int)ARRAY_LEN(texts); i++)
-        bind_text(st, 15 + i, texts[i]);
+        bind_text(st, 16 + i, texts[i]);
+    if (record_is_feedback(r))
+        sqlite3_bind_double(st, 16 + (int)ARRAY_LEN(texts), r->score_value);
     int rc = run(s, PUT, "take a record");
     if (rc < 0)
         return rc;
@@ -492,7 +506,7 @@ static void bind_range(sqlite3_stmt *st, int64_t first, int64_t last)
     sqlite3_bind_int64(st, 2, last);
 }
 
-static int delete_range(struct spool *s, int64_t first, int64_t last, int64_t *count)
+int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count)
 {
     sqlite3_stmt *sum = s->st[SUM_RANGE];
 
@@ -513,13 +527,6 @@ static int delete_range(struct spool *s, int64_t first, int64_t last, int64_t *c
     s->now.records -= n;
     s->now.bytes -= bytes;
     return first <= s->now.first ? find_first(s) : 0;
-}
-
-int spool_delete(struct spool *s, int64_t first, int64_t last)
-{
-    int64_t count;
-
-    return delete_range(s, first, last, &count);
 }
 
 /* The last seq of the oldest rows, at most TRIM_ROWS, whose going brings the bytes down to `most`. */
@@ -545,7 +552,7 @@ static int trim_to(struct spool *s, int64_t most, int64_t *dropped)
         int64_t last = 0, n = 0;
         int rc = oldest_until(s, most, &last);
         if (rc == 0)
-            rc = delete_range(s, s->now.first, last, &n);
+            rc = spool_delete(s, s->now.first, last, &n);
         if (rc < 0)
             return rc;
         if (n == 0)
@@ -638,9 +645,10 @@ static void read_numbers(sqlite3_stmt *st, struct record *r)
 int spool_next(struct spool *s, struct record *r)
 {
     sqlite3_stmt *st = s->st[SCAN];
-    struct str *const to[] = {&r->request_id, &r->trace_id, &r->generation_id, &r->parent_id,
-                              &r->model,      &r->error,    &r->error_text,    &r->attempts,
-                              &r->user_id,    &r->question, &r->answer};
+    struct str *const to[] = {&r->request_id, &r->trace_id,   &r->generation_id, &r->parent_id,
+                              &r->model,      &r->error,      &r->error_text,    &r->attempts,
+                              &r->user_id,    &r->question,   &r->answer,        &r->score_id,
+                              &r->score_name, &r->score_type, &r->score_text,    &r->comment};
     int rc = sqlite3_step(st);
 
     if (rc == SQLITE_DONE)
@@ -650,6 +658,7 @@ int spool_next(struct spool *s, struct record *r)
     read_numbers(st, r);
     for (int i = 0; i < (int)ARRAY_LEN(to); i++)
         *to[i] = column_text(st, 16 + i);
+    r->score_value = sqlite3_column_double(st, 16 + (int)ARRAY_LEN(to));
     return 1;
 }
 

@@ -15,7 +15,8 @@
  * Errors   0 or -errno: -ENOSPC disk full, -EUCLEAN damaged file, -EBUSY locked by somebody's tool, -EIO.
  *          spool_open() also -EAGAIN: another telemetry process uses this folder. All are logged here.
  *          A damaged file, one of another program or of a newer version is moved aside to
- *          spool.db.corrupt-TIME, with its -wal and -shm, never deleted.
+ *          spool.db.corrupt-TIME, with its -wal and -shm, never deleted. One of an older version goes on, its
+ *          schema brought forward.
  * Limits   SPOOL_MAX_BYTES of record.h's bytes; EVENT_SENDERS_MAX senders.
  */
 #ifndef ATALAYA_TELEMETRY_SPOOL_H
@@ -48,7 +49,7 @@ int spool_put_sender(struct spool *s, uint64_t epoch, uint64_t seq, int64_t seen
 int spool_put_series(struct spool *s, const struct spool_series *v) NODISCARD;
 int spool_trim(struct spool *s, int64_t *dropped) NODISCARD; /* down to max_bytes */
 int spool_mark_sent(struct spool *s, int64_t first, int64_t last) NODISCARD;
-int spool_delete(struct spool *s, int64_t first, int64_t last) NODISCARD;
+int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count) NODISCARD;
 int spool_commit(struct spool *s) NODISCARD;
 void spool_rollback(struct spool *s);
 

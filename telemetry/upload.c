@@ -36,10 +36,15 @@ struct row {
     int64_t seq;
     enum row_stage stage;
     bool dirty; /* stage is not in the spool yet */
-    bool has_scores;
-    unsigned trims;    /* texts to leave out because it was too large */
-    unsigned verdicts; /* of its scores, in the answer that is being read */
+    bool feedback;
+    unsigned scores;
+    unsigned trims;      /* texts to leave out because it was too large */
+    unsigned verdicts;   /* of its scores, in the answer that is being read */
+    unsigned refused;    /* of them */
+    const char *dropped; /* why, when it is finished without Langfuse having it */
+    int64_t gone;        /* rows that left the spool with this one, the first of them */
     char trace_id[ID_TRACE_SIZE];
+    char key[BATCH_KEY_SIZE];
 };
 
 /* Records that travel together. */
@@ -59,7 +64,7 @@ struct flight {
     enum upload_target target;
     struct buf spans; /* compressed */
     struct buf scores;
-    size_t n_scored;
+    size_t n_scores;
     size_t answered; /* where the search for the next verdict's row starts */
 };
 
@@ -83,18 +88,19 @@ struct upload {
     int64_t hold_until;
     bool holding; /* until an answer is good again, one request at a time */
     bool draining, drain_failed, drained;
-    int64_t warned_at;
 };
+
+/* One batch may have thousands. */
+static struct log_limit refusals = LOG_LIMIT(10, 1000, "records and scores that Langfuse refuses");
 
 static void pump(struct upload *u);
 
 static void warn(struct upload *u, int status, const char *error, const char *text)
 {
-    int64_t now = clock_ms();
+    static struct log_limit limit = LOG_LIMIT(1, WARN_EVERY_MS, "trouble with Langfuse");
 
-    if (u->warned_at && now - u->warned_at < WARN_EVERY_MS)
+    if (!log_allowed(LOG_WARNING, &limit))
         return;
-    u->warned_at = now;
     log_event(LOG_WARNING,
               LOG_FIELDS(LOG_CSTR("url", u->conf.url), LOG_INT("status", status), LOG_CSTR("error", error),
                          LOG_INT("records", spool_records(u->spool))),
@@ -141,27 +147,38 @@ static struct parcel *dequeue(struct upload *u, int64_t now)
 
 /* Settling: what is known about a parcel's rows goes into the spool, with the counters, in one transaction. */
 
-static int settle_run(struct spool *s, const struct row *first, const struct row *last)
+static int settle_run(struct spool *s, struct row *first, const struct row *last)
 {
-    return first->stage == ROW_FINISHED ? spool_delete(s, first->seq, last->seq)
+    return first->stage == ROW_FINISHED ? spool_delete(s, first->seq, last->seq, &first->gone)
                                         : spool_mark_sent(s, first->seq, last->seq);
 }
 
-static int settle_rows(struct upload *u, const struct parcel *p)
+static int settle_rows(struct upload *u, struct parcel *p)
 {
     int rc = 0;
 
     for (size_t i = 0; i < p->n && rc == 0; i++) {
-        size_t end = i;
-        if (!p->rows[i].dirty)
+        struct row *first = &p->rows[i], *last = first;
+        if (!first->dirty)
             continue;
-        while (end + 1 < p->n && p->rows[end + 1].dirty && p->rows[end + 1].stage == p->rows[i].stage &&
-               p->rows[end + 1].seq == p->rows[end].seq + 1)
-            end++;
-        rc = settle_run(u->spool, &p->rows[i], &p->rows[end]);
-        i = end;
+        for (; i + 1 < p->n; i++, last++)
+            if (!last[1].dirty || last[1].stage != first->stage || last[1].dropped != first->dropped ||
+                last[1].seq != last->seq + 1)
+                break;
+        rc = settle_run(u->spool, first, last);
     }
     return rc;
+}
+
+/* Only what was still there: a row that the spool has dropped under way is counted already, as that. */
+static void count_gone(struct upload *u, const struct parcel *p, double sign)
+{
+    for (const struct row *row = p->rows; row < p->rows + p->n; row++) {
+        if (row->gone && row->dropped)
+            account_dropped(u->metrics, row->dropped, sign * (double)row->gone);
+        else if (row->gone)
+            metrics_add(u->metrics, METRIC_UPLOADED, METRIC_PLAIN, sign * (double)row->gone);
+    }
 }
 
 static void forget_finished(struct parcel *p)
@@ -180,19 +197,23 @@ static int settle(struct upload *u, struct parcel *p)
 {
     bool dirty = false;
 
-    for (size_t i = 0; i < p->n; i++)
+    for (size_t i = 0; i < p->n; i++) {
         dirty = dirty || p->rows[i].dirty;
+        p->rows[i].gone = 0;
+    }
     if (!dirty)
         return 0;
     int rc = spool_begin(u->spool);
     if (rc == 0)
         rc = settle_rows(u, p);
+    count_gone(u, p, 1);
     if (rc == 0)
         rc = metrics_save(u->metrics, u->spool);
     if (rc == 0)
         rc = spool_commit(u->spool);
     if (rc < 0) {
         spool_rollback(u->spool);
+        count_gone(u, p, -1);
         u->conf.broken(u->conf.arg, rc);
         return rc;
     }
@@ -225,23 +246,30 @@ static void encode(struct flight *f, struct row *row, struct record *r)
 {
     for (unsigned i = 0; i < row->trims; i++)
         trim_largest(r);
-    row->has_scores = r->has_scores;
-    row->verdicts = 0;
+    row->feedback = record_is_feedback(r);
+    row->scores = row->feedback ? 1 : r->has_scores ? SCORES_A_RECORD : 0;
+    row->verdicts = row->refused = 0;
     snprintf(row->trace_id, sizeof row->trace_id, "%.*s", (int)r->trace_id.n, r->trace_id.p);
+    batch_key(row->key, r);
     if (row->stage == ROW_NEW)
         otlp_add(f->upload->otlp, r);
-    if (!r->has_scores)
+    if (row->scores == 0)
         return;
-    if (f->n_scored++ == 0)
+    if (f->n_scores == 0)
         batch_begin(&f->scores);
-    batch_scores(&f->scores, r, f->upload->conf.environment);
+    f->n_scores += row->scores;
+    if (row->feedback)
+        batch_feedback(&f->scores, r, f->upload->conf.environment);
+    else
+        batch_scores(&f->scores, r, f->upload->conf.environment);
 }
 
 static bool fits(const struct flight *f, const struct record *r)
 {
-    size_t spans = otlp_bytes(f->upload->otlp) + (size_t)r->bytes + (size_t)r->tries * SPAN_SPARE;
+    size_t more = (size_t)r->bytes + (size_t)r->tries * SPAN_SPARE + SPAN_SPARE;
 
-    return spans + SPAN_SPARE <= UPLOAD_BATCH_BYTES;
+    return otlp_bytes(f->upload->otlp) + more <= UPLOAD_BATCH_BYTES &&
+           f->scores.len + more <= UPLOAD_BATCH_BYTES;
 }
 
 /* The next rows that are in no parcel. */
@@ -299,11 +327,11 @@ static int load(struct flight *f)
     otlp_reset(u->otlp);
     buf_reset(&f->spans);
     buf_reset(&f->scores);
-    f->n_scored = 0;
+    f->n_scores = 0;
     int rc = f->parcel->n ? load_again(f) : load_new(f);
     if (rc < 0)
         return rc;
-    if (f->n_scored)
+    if (f->n_scores)
         batch_end(&f->scores);
     if (otlp_spans(u->otlp)) {
         otlp_export(u->otlp, parts);
@@ -349,17 +377,17 @@ static void land_failed(struct flight *f, int64_t due)
 static void finish_without_scores(struct flight *f)
 {
     for (size_t i = 0; i < f->parcel->n; i++)
-        if (f->parcel->rows[i].stage == ROW_TRACE_SENT && !f->parcel->rows[i].has_scores) {
+        if (f->parcel->rows[i].stage == ROW_TRACE_SENT && f->parcel->rows[i].scores == 0) {
             set_stage(&f->parcel->rows[i], ROW_FINISHED);
-            metrics_add(f->upload->metrics, METRIC_UPLOADED, METRIC_PLAIN, 1);
         }
 }
 
-/* The scores follow at once: that the traces are there is written down with the scores' answer, whichever it is. */
+/* The scores follow at once, unless all wait: that the traces are there is written down with the scores' answer,
+ * whichever it is. */
 static void go_on_with_scores(struct flight *f)
 {
     finish_without_scores(f);
-    if (f->n_scored)
+    if (f->n_scores && clock_ms() >= f->upload->hold_until)
         post(f, UPLOAD_SCORES);
     else if (settle(f->upload, f->parcel) < 0)
         land_failed(f, clock_ms() + SPOOL_RETRY_MS);
@@ -472,9 +500,12 @@ static void hold(struct upload *u, int64_t ms)
         u->hold_until = until;
 }
 
-/* Langfuse takes something again: whoever waits need not wait longer. */
+/* Langfuse takes something again: whoever waits need not wait longer. An answer that comes while all wait is to a
+ * request from before: it takes nothing back. */
 static void good_news(struct upload *u)
 {
+    if (clock_ms() < u->hold_until)
+        return;
     u->holding = false;
     u->hold_until = 0;
     for (struct parcel *p = u->queue; p; p = p->next)
@@ -529,16 +560,16 @@ static void give_up(struct flight *f, const struct post_answer *a, const char *r
     struct row *row = &f->parcel->rows[0];
     bool trace = row->stage == ROW_NEW;
 
-    log_event(LOG_WARNING,
-              LOG_FIELDS(LOG_CSTR("trace_id", row->trace_id), LOG_INT("status", a->status),
-                         LOG_CSTR("reason", reason)),
-              trace ? "Langfuse refuses a record: it is dropped" : "Langfuse refuses the scores of a record");
-    if (trace) {
-        account_dropped(u->metrics, reason, 1);
-    } else {
-        metrics_add(u->metrics, METRIC_SCORES_REJECTED, METRIC_PLAIN, SCORES_A_RECORD);
-        metrics_add(u->metrics, METRIC_UPLOADED, METRIC_PLAIN, 1);
-    }
+    if (log_allowed(LOG_WARNING, &refusals))
+        log_event(LOG_WARNING,
+                  LOG_FIELDS(LOG_CSTR("trace_id", row->trace_id), LOG_INT("status", a->status),
+                             LOG_CSTR("reason", reason)),
+                  trace || row->feedback ? "Langfuse refuses a record: it is dropped"
+                                         : "Langfuse refuses the scores of a record");
+    if (!trace)
+        metrics_add(u->metrics, METRIC_SCORES_REJECTED, METRIC_PLAIN, row->scores);
+    if (trace || row->feedback)
+        row->dropped = reason;
     set_stage(row, ROW_FINISHED);
     int rc = settle(u, f->parcel);
     land_later(f, rc < 0 ? clock_ms() + SPOOL_RETRY_MS : 0);
@@ -574,13 +605,13 @@ static void traces_taken(struct flight *f)
 }
 
 /* Answers come in the order of the batch, nearly always. */
-static struct row *row_of(struct flight *f, struct str trace_id)
+static struct row *row_of(struct flight *f, struct str event_id)
 {
     struct parcel *p = f->parcel;
 
     for (size_t i = 0; i < p->n; i++) {
         struct row *row = &p->rows[(f->answered + i) % p->n];
-        if (!str_eq(trace_id, row->trace_id))
+        if (!batch_is_of(event_id, row->key))
             continue;
         f->answered = (size_t)(row - p->rows);
         return row;
@@ -591,27 +622,29 @@ static struct row *row_of(struct flight *f, struct str trace_id)
 static void on_verdict(void *arg, struct str id, int status, struct str message)
 {
     struct flight *f = arg;
-    struct row *row = row_of(f, batch_trace_of(id));
+    struct row *row = row_of(f, id);
 
     if (!row || !upload_event_is_final(status))
         return;
     row->verdicts++;
     if (status < 400)
         return;
+    row->refused++;
     metrics_add(f->upload->metrics, METRIC_SCORES_REJECTED, METRIC_PLAIN, 1);
-    log_event(LOG_WARNING,
-              LOG_FIELDS(LOG_CSTR("trace_id", row->trace_id), LOG_INT("status", status),
-                         LOG_STR("reason", ((struct str){message.p, message.n < 200 ? message.n : 200}))),
-              "Langfuse refuses a score");
+    if (log_allowed(LOG_WARNING, &refusals))
+        log_event(LOG_WARNING,
+                  LOG_FIELDS(LOG_CSTR("trace_id", row->trace_id), LOG_INT("status", status),
+                             LOG_STR("reason", ((struct str){message.p, message.n < 200 ? message.n : 200}))),
+                  "Langfuse refuses a score");
 }
 
 /* The usual answer, without building a tree of it: no error, and as many successes as there were events. */
 static bool all_taken(struct flight *f, struct str body)
 {
-    if (!jsonread_all_taken(body, SCORES_A_RECORD * f->n_scored))
+    if (!jsonread_all_taken(body, f->n_scores))
         return false;
     for (size_t i = 0; i < f->parcel->n; i++)
-        f->parcel->rows[i].verdicts = SCORES_A_RECORD;
+        f->parcel->rows[i].verdicts = f->parcel->rows[i].scores;
     return true;
 }
 
@@ -629,12 +662,13 @@ static void scores_answered(struct flight *f, const struct post_answer *a)
     for (size_t i = 0; i < p->n; i++) {
         if (p->rows[i].stage == ROW_FINISHED) /* it has no scores */
             continue;
-        if (p->rows[i].verdicts < SCORES_A_RECORD) {
+        if (p->rows[i].verdicts < p->rows[i].scores) {
             again = true;
             continue;
         }
+        if (p->rows[i].feedback && p->rows[i].refused)
+            p->rows[i].dropped = DROPPED_REJECTED;
         set_stage(&p->rows[i], ROW_FINISHED);
-        metrics_add(f->upload->metrics, METRIC_UPLOADED, METRIC_PLAIN, 1);
     }
     int rc = settle(f->upload, p);
     if (rc < 0)

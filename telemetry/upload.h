@@ -3,10 +3,11 @@
  *
  * Purpose  parcels of records in the spool's order. A parcel goes in two steps: its spans (OTLP, protobuf, gzip),
  *          then its scores (ingestion batch). A row is deleted when both are done; one whose trace is there but whose
- *          scores are not is marked, and only these go again.
+ *          scores are not is marked, and only these go again. A client's score is such a row from the start.
  * Promise  P3: a row leaves the spool only when Langfuse has taken it or has refused it for good, counted and
  *          logged. Everything else is tried again for as long as the spool holds it (upload_policy.h). A death
- *          between an answer and its commit sends the same ids again, which Langfuse merges.
+ *          between an answer and its commit sends the same ids again, which Langfuse merges. A row is counted once:
+ *          as taken, or as dropped with its reason; what the spool has let go meanwhile counts as that.
  *          P5: nothing here waits; the loop goes on while Langfuse thinks.
  * Owner    borrows spool and metrics; the strings of upload_conf are kept, not copied.
  * Threads  the loop's.

@@ -34,6 +34,7 @@ static const struct field rows[] = {
     ROW(8, FIELD_U64, id, 0),
     ROW(9, FIELD_STR, text, 8 * MIB),
     ROW(10, FIELD_U64, in_progress, 0),
+    ROW(11, FIELD_U64, format, 0),
     ROW(20, FIELD_STR, endpoint, 64),
     ROW(21, FIELD_STR, method, 16),
     ROW(22, FIELD_U64, status, 0),
@@ -66,6 +67,12 @@ static const struct field rows[] = {
      .max = WIRE_ATTEMPTS_MAX,
      .sub = &event_attempt_fields,
      .name = "attempts"},
+    ROW(60, FIELD_STR, score_id, FEEDBACK_ID_MAX),
+    ROW(61, FIELD_STR, score_name, FEEDBACK_NAME_MAX),
+    ROW(62, FIELD_STR, score_type, 16),
+    ROW(63, FIELD_F64, score_value, 0),
+    ROW(64, FIELD_STR, score_text, FEEDBACK_TEXT_MAX),
+    ROW(65, FIELD_STR, comment, FEEDBACK_COMMENT_MAX),
 };
 
 const struct fields event_fields = {rows, ARRAY_LEN(rows), sizeof(struct event)};

@@ -2,7 +2,8 @@
  * event.h - the events wire: senders DEALER, telemetry ROUTER (docs/protocol-events.md)
  *
  * Purpose  what happened, once, whole. One EVENT_REQUEST per finished HTTP request; for /ask it carries
- *          everything that a trace needs, so that a trace is never half there.
+ *          everything that a trace needs, so that a trace is never half there. One EVENT_FEEDBACK per accepted
+ *          score of a client, beside the EVENT_REQUEST of its POST.
  *
  * Delivery go-back-N. A sender has a random `epoch` for its life and numbers its events from 1. A
  *          batch is one EVENT_BATCH entry (epoch, seq of the first event that follows, base = oldest seq
@@ -27,7 +28,8 @@ enum event_kind {
     EVENT_GAUGES,     /* current values of a sender; not numbered; answered with EVENT_ACK, so it doubles as a
                          ping */
     EVENT_SCRAPE,     /* gateway to telemetry: send me the exposition (id) */
-    EVENT_EXPOSITION, /* telemetry to gateway: text (id) */
+    EVENT_EXPOSITION, /* telemetry to gateway: text (id) in a format, which need not be the one asked for */
+    EVENT_FEEDBACK,   /* a client's score of a trace; numbered and kept like a request */
 };
 
 /* One call to the provider. */
@@ -51,18 +53,19 @@ struct event {
     uint64_t pid;
     bool langfuse_enabled; /* ack: keys are set */
     uint64_t id;           /* scrape, exposition */
+    uint64_t format;       /* scrape, exposition: enum metrics_format */
     struct str text;       /* exposition */
     uint64_t in_progress;  /* gauges: HTTP requests being handled */
 
-    /* request: HTTP */
+    /* request: HTTP; feedback: start_us, request_id */
     struct str endpoint; /* the route, "other" for unknown paths */
-    struct str method;
-    uint64_t status;  /* 0: never answered (client or gateway gone) */
-    int64_t start_us; /* wall */
+    struct str method;   /* of RFC 9110 or PATCH; "other" for the rest */
+    uint64_t status;     /* 0: never answered (client or gateway gone) */
+    int64_t start_us;    /* wall */
     int64_t duration_us;
     struct str request_id;
 
-    /* request: /ask */
+    /* request: /ask; feedback: trace_id */
     struct str trace_id;      /* 32 hex digits; empty: not an /ask, no record */
     struct str generation_id; /* 16 hex digits */
     struct str parent_id;     /* 16 hex digits: the caller's span, from traceparent */
@@ -84,6 +87,14 @@ struct event {
     int64_t worker_us;
     uint64_t dispatches;  /* workers it was given to */
     struct list attempts; /* of struct event_attempt */
+
+    /* feedback */
+    struct str score_id; /* sending it again replaces the score instead of adding one */
+    struct str score_name;
+    struct str score_type; /* "NUMERIC", "BOOLEAN", "CATEGORICAL" */
+    double score_value;    /* of a boolean 0 or 1 */
+    struct str score_text; /* the value of a categorical one */
+    struct str comment;
 };
 
 extern const struct fields event_fields;

@@ -28,7 +28,7 @@ struct entry {
 struct scrape {
     uint64_t id; /* 0 = free */
     int64_t deadline;
-    void (*fn)(void *arg, struct str text);
+    sink_exposition *fn;
     void *arg;
 };
 
@@ -51,7 +51,6 @@ struct sink {
     int64_t progress_at; /* last acknowledgement that freed something, or last (re)send after silence */
     int64_t heard_at;    /* 0 = never */
     int64_t said_at;
-    int64_t warned_at;
     bool probing; /* telemetry has not answered the last re-send: one batch is enough until it does */
     bool probed;
     bool blocked; /* ZeroMQ took no more: wait for the next tick, a try costs a batch's worth of copying */
@@ -140,7 +139,7 @@ static void flush(void *arg)
 static void drop_oldest(struct sink *s)
 {
     struct entry *e = s->head;
-    int64_t now = clock_ms();
+    static struct log_limit limit = LOG_LIMIT(1, WARN_EVERY_MS, "events dropped because the buffer is full");
 
     s->head = e->next;
     if (!s->head)
@@ -150,11 +149,9 @@ static void drop_oldest(struct sink *s)
     s->bytes -= e->n;
     s->overflowed++;
     free(e);
-    if (now - s->warned_at >= WARN_EVERY_MS || s->warned_at == 0) {
-        s->warned_at = now;
+    if (log_allowed(LOG_WARNING, &limit))
         log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("dropped", s->overflowed)),
                   "telemetry does not take our events and the buffer is full: the oldest are dropped");
-    }
 }
 
 void sink_put(struct sink *s, const struct event *event)
@@ -209,23 +206,25 @@ static void acknowledged(struct sink *s, uint64_t seq)
     }
 }
 
-static void finish_scrape(struct scrape *c, struct str text)
+static void finish_scrape(struct scrape *c, struct str text, enum metrics_format format)
 {
     struct scrape done = *c;
 
     c->id = 0;
-    done.fn(done.arg, text);
+    done.fn(done.arg, text, format);
 }
 
 static void exposition(struct sink *s, const struct event *e)
 {
     for (size_t i = 0; i < SCRAPES_MAX; i++)
         if (s->scrapes[i].id && s->scrapes[i].id == e->id)
-            finish_scrape(&s->scrapes[i], e->text);
+            finish_scrape(&s->scrapes[i], e->text,
+                          e->format == METRICS_OPENMETRICS ? METRICS_OPENMETRICS : METRICS_TEXT);
 }
 
 static void received(struct sink *s, struct str body)
 {
+    static struct log_limit limit = LOG_LIMIT(1, WARN_EVERY_MS, "answers of telemetry that cannot be read");
     struct pack_reader *r = NULL;
     struct event e;
     int got = pack_open(&r, body.p, body.n);
@@ -239,7 +238,7 @@ static void received(struct sink *s, struct str body)
             exposition(s, &e);
         }
     }
-    if (got < 0)
+    if (got < 0 && log_allowed(LOG_WARNING, &limit))
         log_warning("an answer of telemetry cannot be read and is ignored");
     pack_close(r);
 }
@@ -268,7 +267,7 @@ static void expire_scrapes(struct sink *s, int64_t now)
 {
     for (size_t i = 0; i < SCRAPES_MAX; i++)
         if (s->scrapes[i].id && s->scrapes[i].deadline <= now)
-            finish_scrape(&s->scrapes[i], (struct str){NULL, 0});
+            finish_scrape(&s->scrapes[i], (struct str){NULL, 0}, METRICS_TEXT);
 }
 
 static void tick(void *arg)
@@ -343,7 +342,7 @@ void sink_gauges(struct sink *s, uint64_t in_progress)
     s->gauge_dirty = true;
 }
 
-void sink_scrape(struct sink *s, int64_t deadline, void (*fn)(void *arg, struct str text), void *arg)
+void sink_scrape(struct sink *s, enum metrics_format wanted, int64_t deadline, sink_exposition *fn, void *arg)
 {
     struct buf body = BUF_INIT(4 * KIB);
     struct scrape *slot = NULL;
@@ -357,6 +356,7 @@ void sink_scrape(struct sink *s, int64_t deadline, void (*fn)(void *arg, struct 
         .process = str_of(s->process),
         .pid = (uint64_t)getpid(),
         .id = s->next_scrape,
+        .format = wanted,
         .in_progress = s->in_progress,
     };
     pack_begin(&body);
@@ -364,7 +364,7 @@ void sink_scrape(struct sink *s, int64_t deadline, void (*fn)(void *arg, struct 
     flush(s); /* what has happened before the scrape is in it */
     if (!slot || send_body(s, &body) < 0) {
         buf_free(&body);
-        fn(arg, (struct str){NULL, 0});
+        fn(arg, (struct str){NULL, 0}, METRICS_TEXT);
         return;
     }
     *slot = (struct scrape){s->next_scrape++, deadline, fn, arg};

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include "common/base/accept.h"
 #include "common/proc/loop.h"
 #include "common/wire/event.h"
 #include "common/wire/zsock.h"
@@ -27,9 +28,11 @@ void sink_free(struct sink *s); /* gives the unacknowledged events up */
 void sink_put(struct sink *s, const struct event *e);
 void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; not kept */
 
-/* Asks telemetry for its exposition. fn gets the text (borrowed), or a NULL one when telemetry has not
- * answered by `deadline` (ms, absolute). Several may be outstanding. */
-void sink_scrape(struct sink *s, int64_t deadline, void (*fn)(void *arg, struct str text), void *arg);
+/* Asks telemetry for its exposition. fn gets the text (borrowed) and the format that it came in, or a NULL text when
+ * telemetry has not answered by `deadline` (ms, absolute). Several may be outstanding. */
+typedef void sink_exposition(void *arg, struct str text, enum metrics_format format);
+void sink_scrape(struct sink *s, enum metrics_format wanted, int64_t deadline, sink_exposition *fn,
+                 void *arg);
 
 bool sink_telemetry_alive(const struct sink *s);  /* heard within the last few seconds */
 bool sink_langfuse_enabled(const struct sink *s); /* as telemetry last said */

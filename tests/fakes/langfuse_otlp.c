@@ -338,6 +338,9 @@ static void check_span(struct langfuse *l, const Otlp__Span *s)
         violation(l, "status message is no UTF-8");
     if (!attribute(s->attributes, s->n_attributes, "langfuse.trace.name"))
         violation(l, "span without langfuse.trace.name: trace attributes belong on every span");
+    if (!attribute(s->attributes, s->n_attributes, "langfuse.internal.is_app_root") !=
+        !attribute(s->attributes, s->n_attributes, "langfuse.internal.as_root"))
+        violation(l, "is_app_root and as_root must come together: 4 looks at one, 3 at the other");
     if (name != version)
         violation(l, "prompt name and version must come together: version 3 drops the observation");
     check_attributes(l, s->attributes, s->n_attributes);

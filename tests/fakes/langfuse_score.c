@@ -110,6 +110,22 @@ static bool lost(struct langfuse *l, const json_t *b)
     return false;
 }
 
+static void check_same_subject(struct langfuse *l, const struct item *old, const json_t *b)
+{
+    static const char *const subject[] = {"traceId", "observationId", "sessionId", "datasetRunId"};
+    json_t *v = old->bytes ? json_loadb(old->bytes, old->n, JSON_ALLOW_NUL, NULL) : NULL;
+    bool same = true;
+
+    for (size_t i = 0; v && i < ARRAY_LEN(subject); i++) {
+        const char *was = json_string_value(json_object_get(v, subject[i]));
+        const char *is = json_string_value(json_object_get(b, subject[i]));
+        same &= strcmp(was ? was : "", is ? is : "") == 0;
+    }
+    if (!same)
+        violation(l, "a score's id is used for another trace or observation: the older score is gone");
+    json_decref(v);
+}
+
 void score_keep(struct langfuse *l, json_t *b, const char *at)
 {
     char key[1024];
@@ -125,6 +141,7 @@ void score_keep(struct langfuse *l, json_t *b, const char *at)
     struct item *i = store_score(&l->store, (struct str){key, (size_t)n});
     if (i->raw++ == 0)
         l->scores_unique++;
+    check_same_subject(l, i, b);
     json_object_set_new(b, "timestamp", json_string(at));
     if (!json_object_get(b, "dataType"))
         json_object_set_new(

@@ -59,6 +59,16 @@ static void attribute(struct buf *span, const char *key, const char *text, uint6
     buf_free(&value);
 }
 
+static void attribute_true(struct buf *span, const char *key)
+{
+    struct buf kv = BUF_INIT(BODY_MAX);
+
+    field(&kv, 1, key, strlen(key));
+    field(&kv, 2, "\x10\x01", 2);
+    field(span, 9, kv.data, kv.len);
+    buf_free(&kv);
+}
+
 struct span {
     size_t trace_n;     /* bytes of the trace id */
     unsigned char id;   /* repeated eight times */
@@ -66,6 +76,7 @@ struct span {
     const char *output;
     const char *key, *text; /* one more attribute */
     uint64_t integer;
+    const char *flag; /* one more that is true */
     bool no_trace_name;
     bool no_end;
 };
@@ -98,6 +109,8 @@ static void add_span(struct buf *scope, const struct span *s)
     attribute(&b, "langfuse.observation.metadata.prompt_version", "qa_enhanced_v1", 0);
     if (s->key)
         attribute(&b, s->key, s->text, s->integer);
+    if (s->flag)
+        attribute_true(&b, s->flag);
     field(scope, 2, b.data, b.len);
     buf_free(&b);
 }
@@ -306,6 +319,10 @@ Test(langfuse, violations_are_remembered)
          "is not DEBUG, DEFAULT, WARNING or ERROR"},
         {{ORDINARY, .key = "langfuse.observation.prompt.name", .text = "p"}, "must come together"},
         {{ORDINARY, .key = "langfuse.usr.id", .text = "p"}, "is unknown to Langfuse"},
+        {{ORDINARY, .parent = "parents!", .flag = "langfuse.internal.is_app_root"},
+         "4 looks at one, 3 at the other"},
+        {{ORDINARY, .parent = "parents!", .flag = "langfuse.internal.as_root"},
+         "4 looks at one, 3 at the other"},
         {{ORDINARY, .key = "langfuse.environment", .text = "Dev"}, "langfuse.environment"},
         {{ORDINARY, .key = "langfuse.observation.input", .text = "a"}, "is there twice"},
         {{ORDINARY, .key = "x", .text = "\xff"}, "is no UTF-8"},
@@ -424,6 +441,28 @@ Test(langfuse, a_score_is_replaced_by_its_like)
                         str_of("{\"name\":\"n\",\"traceId\":\"u\"}")),
            400, NULL);
     cr_expect_eq(stat_of(&f, "scores"), 2);
+    fixture_stop(&f);
+}
+
+/* An id that is used for something else takes the older score away. */
+Test(langfuse, a_score_keeps_its_subject)
+{
+    static const char *const events[] = {
+        EVENT("1", "score-create", "{\"id\":\"s\",\"name\":\"n\",\"value\":1,\"traceId\":\"t\"}"),
+        EVENT("2", "score-create", "{\"id\":\"s\",\"name\":\"n\",\"value\":1,\"traceId\":\"u\"}"),
+        EVENT("3", "score-create",
+              "{\"id\":\"s\",\"name\":\"n\",\"value\":1,\"traceId\":\"u\",\"observationId\":\"o\"}"),
+        EVENT("4", "score-create",
+              "{\"id\":\"s\",\"name\":\"n\",\"value\":0,\"traceId\":\"u\",\"observationId\":\"o\"}"),
+        EVENT("5", "score-create", "{\"id\":\"s\",\"name\":\"m\",\"value\":1,\"traceId\":\"t\"}"),
+    };
+    static const int64_t so_far[] = {0, 1, 2, 2, 2}; /* another name: another score */
+    struct fixture f = start_plain();
+
+    for (size_t i = 0; i < ARRAY_LEN(events); i++) {
+        expect(batch(&f, events[i]), 207, "\"status\":201");
+        cr_expect_eq(stat_of(&f, "violations"), so_far[i], "event %zu", i + 1);
+    }
     fixture_stop(&f);
 }
 

@@ -40,7 +40,7 @@ Test(batch, two_scores_a_record)
     const json_t *body = json_object_get(e, "body");
 
     cr_assert_eq(json_array_size(events), 6);
-    cr_expect_str_eq(string(e, "id"), "00000000000000000000000000000002-toxicity_safe");
+    cr_expect_str_eq(string(e, "id"), "00000000000000000000000000000002-0000000000000002-toxicity_safe");
     cr_expect_str_eq(string(e, "type"), "score-create");
     cr_expect_str_eq(string(e, "timestamp"), "2023-11-14T22:13:20.750Z");
     cr_expect_str_eq(string(body, "id"), string(e, "id"));
@@ -66,12 +66,126 @@ Test(batch, no_environment_no_key)
     json_decref(root);
 }
 
-Test(batch, trace_of)
+/* Whoever asks twice within one trace of theirs gets two pairs of scores. */
+Test(batch, a_shared_trace)
 {
-    cr_expect(str_eq(batch_trace_of(str_of("0123456789abcdef0123456789abcdef-toxicity_safe")),
-                     "0123456789abcdef0123456789abcdef"));
-    cr_expect_eq(batch_trace_of(str_of("unknown")).n, 0);
-    cr_expect_eq(batch_trace_of(str_of("0123456789abcdef0123456789abcdef_x")).n, 0);
+    struct buf out = BUF_INIT(MIB), scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(1);
+    struct record r;
+
+    batch_begin(&out);
+    record_of_event(&r, &e, &scratch);
+    batch_scores(&out, &r, "");
+    e.generation_id = str_of("00000000000000aa");
+    record_of_event(&r, &e, &scratch);
+    batch_scores(&out, &r, "");
+    batch_end(&out);
+    json_t *root = json_loadb(out.data, out.len, 0, NULL);
+    const json_t *events = json_object_get(root, "batch");
+    json_t *ids = json_object();
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *body = json_object_get(json_array_get(events, i), "body");
+        cr_expect_str_eq(string(body, "traceId"), "00000000000000000000000000000001");
+        cr_expect_str_eq(string(body, "observationId"), i < 2 ? "0000000000000001" : "00000000000000aa");
+        json_object_set(ids, string(body, "id"), json_true());
+    }
+    cr_expect_eq(json_object_size(ids), 4, "%s", out.data);
+    json_decref(ids);
+    json_decref(root);
+    buf_free(&out);
+    buf_free(&scratch);
+}
+
+static json_t *feedback(const struct event *e, const char *environment)
+{
+    struct buf out = BUF_INIT(MIB), scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct record r;
+
+    record_of_event(&r, e, &scratch);
+    cr_assert(record_is_feedback(&r));
+    batch_begin(&out);
+    batch_feedback(&out, &r, environment);
+    batch_feedback(&out, &r, environment);
+    batch_end(&out);
+    json_t *root = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    cr_assert(root, "%s", out.data);
+    const json_t *events = json_object_get(root, "batch");
+    cr_assert_eq(json_array_size(events), 2);
+    cr_expect(json_equal(json_array_get(events, 0), json_array_get(events, 1)));
+    json_t *event = json_incref(json_array_get(events, 0));
+    json_decref(root);
+    buf_free(&out);
+    buf_free(&scratch);
+    return event;
+}
+
+Test(batch, feedback)
+{
+    struct event e = support_feedback(7);
+
+    e.comment = str_of("\"gut\"\n\\ ñ");
+    json_t *event = feedback(&e, "prod");
+    const json_t *body = json_object_get(event, "body");
+    cr_expect_str_eq(string(event, "id"), "00000000-0000-4000-8000-000000000007");
+    cr_expect_str_eq(string(event, "type"), "score-create");
+    cr_expect_str_eq(string(event, "timestamp"), "2023-11-14T22:13:21.000Z");
+    cr_expect_str_eq(string(body, "id"), string(event, "id"));
+    cr_expect_str_eq(string(body, "traceId"), "00000000000000000000000000000007");
+    cr_expect_str_eq(string(body, "name"), "user-feedback-7");
+    cr_expect_str_eq(string(body, "dataType"), "NUMERIC");
+    cr_expect_float_eq(json_number_value(json_object_get(body, "value")), 0.5, 0);
+    cr_expect_str_eq(string(body, "comment"), "\"gut\"\n\\ ñ");
+    cr_expect_str_eq(string(body, "environment"), "prod");
+    cr_expect_null(json_object_get(body, "observationId"));
+    json_decref(event);
+}
+
+Test(batch, feedback_of_each_type)
+{
+    struct event e = support_feedback(8);
+
+    e.score_type = str_of("BOOLEAN");
+    e.score_value = 0;
+    json_t *event = feedback(&e, "");
+    const json_t *body = json_object_get(event, "body");
+    cr_expect(json_is_number(json_object_get(body, "value")), "JSON's false is refused");
+    cr_expect_eq(json_number_value(json_object_get(body, "value")), 0);
+    cr_expect_null(json_object_get(body, "comment"));
+    cr_expect_null(json_object_get(body, "environment"));
+    json_decref(event);
+
+    e.score_type = str_of("CATEGORICAL");
+    e.score_text = str_of("so \"la la\" \xff");
+    event = feedback(&e, "");
+    body = json_object_get(event, "body");
+    cr_expect_str_eq(string(body, "value"), "so \"la la\" \xef\xbf\xbd");
+    cr_expect_str_eq(string(body, "dataType"), "CATEGORICAL");
+    json_decref(event);
+}
+
+Test(batch, whose_event_it_is)
+{
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(1);
+    char ours[BATCH_KEY_SIZE], theirs[BATCH_KEY_SIZE];
+    struct record r;
+
+    record_of_event(&r, &e, &scratch);
+    batch_key(ours, &r);
+    cr_expect(batch_is_of(str_of("00000000000000000000000000000001-0000000000000001-toxicity_safe"), ours));
+    cr_expect_not(
+        batch_is_of(str_of("00000000000000000000000000000001-0000000000000002-toxicity_safe"), ours));
+    cr_expect_not(batch_is_of(str_of("00000000000000000000000000000001"), ours));
+    cr_expect_not(batch_is_of(str_of("unknown"), ours));
+    e = support_feedback(1);
+    record_of_event(&r, &e, &scratch);
+    batch_key(theirs, &r);
+    cr_expect(batch_is_of(str_of("00000000-0000-4000-8000-000000000001"), theirs));
+    cr_expect_not(batch_is_of(str_of("00000000-0000-4000-8000-0000000000012"), theirs));
+    cr_expect_not(batch_is_of(str_of("00000000-0000-4000-8000-000000000002"), theirs));
+    cr_expect_not(batch_is_of(str_of("00000000-0000-4000-8000-000000000001"), ours));
+    cr_expect_not(batch_is_of(str_of(""), ""));
+    buf_free(&scratch);
 }
 
 static void collect(void *arg, struct str id, int status, struct str message)

@@ -46,14 +46,20 @@ static void launch(struct bench *b)
     b->pid = process_start(argv, b->envp, b->dir, b->log, b->log);
 }
 
-static struct http_reply call(struct bench *b, const char *method, const char *path)
+static struct http_reply call_with(struct bench *b, const char *method, const char *path, const char *headers)
 {
     struct http_client c = http_open(b->port);
     struct http_reply r = {0};
 
+    c.headers = headers;
     http_call(&c, method, path, (struct str){NULL, 0}, &r);
     http_close(&c);
     return r;
+}
+
+static struct http_reply call(struct bench *b, const char *method, const char *path)
+{
+    return call_with(b, method, path, NULL);
 }
 
 static int status_of(struct bench *b, const char *method, const char *path)
@@ -101,6 +107,17 @@ Test(daemon, serves_its_pages)
     cr_expect_str_eq(header, "text/plain; version=0.0.4; charset=utf-8");
     cr_expect(strstr(r.body.data, "\napp_requests_in_progress 0.0\n"));
     cr_expect(strstr(r.body.data, "\natalaya_build_info{version=\"" ATALAYA_VERSION "\"} 1.0\n"));
+    http_reply_free(&r);
+    r = call_with(
+        &b, "GET", "/metrics",
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3\r\n");
+    cr_expect_eq(r.status, 200);
+    cr_expect(http_header(&r, "Content-Type", header, sizeof header));
+    cr_expect_str_eq(header, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    cr_expect(http_header(&r, "Vary", header, sizeof header));
+    cr_expect_str_eq(header, "Accept");
+    cr_expect(strstr(r.body.data, "\n# TYPE atalaya_uploads counter\n"));
+    cr_expect_str_eq(r.body.data + r.body.len - 6, "# EOF\n");
     http_reply_free(&r);
     r = call(&b, "GET", "/health");
     cr_expect_str_eq(r.body.data, "{\"status\":\"ok\",\"langfuse_enabled\":false,\"spool_records\":0}");

@@ -35,12 +35,12 @@ static void stored(void *arg)
     b->stored++;
 }
 
-static void print_page(void *arg, struct buf *out)
+static void print_page(void *arg, enum metrics_format format, struct buf *out)
 {
     struct bench *b = arg;
 
     metrics_set(b->metrics, METRIC_IN_PROGRESS, METRIC_PLAIN, (double)ingest_in_progress(b->ingest));
-    metrics_print(b->metrics, out);
+    metrics_print(b->metrics, format, out);
 }
 
 static void open_all(struct bench *b, int64_t max_bytes)
@@ -166,7 +166,7 @@ static bool shows(struct bench *b, const char *line)
 {
     struct buf out = BUF_INIT(METRIC_PAGE_MAX);
 
-    metrics_print(b->metrics, &out);
+    metrics_print(b->metrics, METRICS_TEXT, &out);
     bool there = strstr(out.data, line) != NULL;
     buf_free(&out);
     return there;
@@ -245,6 +245,33 @@ Test(ingest, requests_without_a_trace_are_counted_only)
     close_all(b);
 }
 
+/* P2: a client's score is committed, counted and acknowledged like a question. */
+Test(ingest, feedback_is_kept_like_a_request)
+{
+    struct bench *b = start(1024 * (int64_t)MIB);
+    struct buf body = BUF_INIT(WIRE_MESSAGE_MAX);
+    struct event e = support_feedback(1), bad = support_feedback(2);
+
+    bad.trace_id = str_of("no trace");
+    begin_batch(&body, EPOCH, 1, 1);
+    pack_put(&body, &event_fields, &e);
+    pack_put(&body, &event_fields, &bad);
+    cr_expect_eq(say(b, &body)->seq, 2);
+    cr_expect_eq(say(b, &body)->seq, 2, "sent again");
+    restart(b);
+    cr_expect_eq(spool_records(b->spool), 1);
+    cr_expect(shows(b, "atalaya_feedback_total{name=\"user-feedback-1\"} 1.0\n"));
+    cr_expect(shows(b, "atalaya_events_total{kind=\"feedback\"} 2.0\n"));
+    cr_expect(shows(b, "atalaya_records_dropped_total{reason=\"unreadable\"} 1.0\n"));
+    struct record r;
+    cr_assert_eq(spool_scan(b->spool, 1, 1), 0);
+    cr_assert_eq(spool_next(b->spool, &r), 1);
+    cr_expect(str_eq(r.score_name, "user-feedback-1"));
+    spool_scan_end(b->spool);
+    buf_free(&body);
+    close_all(b);
+}
+
 /* An event that cannot be read must not come again for ever. */
 Test(ingest, an_unreadable_event_is_passed_over)
 {
@@ -303,9 +330,40 @@ Test(ingest, gauges_and_scrapes)
     }
     cr_expect_eq(b->answer.kind, EVENT_EXPOSITION);
     cr_expect_eq(b->answer.id, 9);
+    cr_expect_eq(b->answer.format, METRICS_TEXT);
     cr_expect(strstr(b->text, "app_requests_in_progress 4.0\n"));
     cr_expect(strstr(b->text, "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"} 2.0\n"));
+    cr_expect_null(strstr(b->text, "# EOF"));
     buf_free(&body);
+    close_all(b);
+}
+
+static void scrape(struct bench *b, uint64_t format)
+{
+    struct buf body = BUF_INIT(WIRE_MESSAGE_MAX);
+    struct event e = {.kind = EVENT_SCRAPE, .epoch = EPOCH, .id = 9, .format = format};
+
+    pack_begin(&body);
+    pack_put(&body, &event_fields, &e);
+    if (say(b, &body)->kind == EVENT_ACK) {
+        b->answered = false;
+        support_run(b->loop, an_answer_has_come, b);
+    }
+    buf_free(&body);
+    cr_assert_eq(b->answer.kind, EVENT_EXPOSITION);
+}
+
+Test(ingest, the_format_is_the_gateways_choice)
+{
+    struct bench *b = start(1024 * (int64_t)MIB);
+
+    scrape(b, METRICS_OPENMETRICS);
+    cr_expect_eq(b->answer.format, METRICS_OPENMETRICS);
+    cr_expect(strstr(b->text, "# TYPE app_requests counter\n"));
+    cr_expect_str_eq(b->text + strlen(b->text) - 6, "# EOF\n");
+    scrape(b, 77); /* of a newer gateway */
+    cr_expect_eq(b->answer.format, METRICS_TEXT);
+    cr_expect(strstr(b->text, "# TYPE app_requests_total counter\n"));
     close_all(b);
 }
 
@@ -350,6 +408,18 @@ Test(ingest, golden_bytes)
     };
 
     begin_batch(&sent, EPOCH, 1, 2);
+    pack_put(&sent, &event_fields, &e);
+    e = (struct event){
+        .kind = EVENT_FEEDBACK,
+        .start_us = 1795493768000000,
+        .request_id = str_of("r-2"),
+        .trace_id = str_of("0af7651916cd43dd8448eb211c80319c"),
+        .score_id = str_of("9b2d"),
+        .score_name = str_of("like"),
+        .score_type = str_of("BOOLEAN"),
+        .score_value = 1,
+        .comment = str_of("sí"),
+    };
     pack_put(&sent, &event_fields, &e);
     cr_assert(getenv("ATALAYA_SOURCE"));
     snprintf(path, sizeof path, "%s/docs/protocol-events.md", getenv("ATALAYA_SOURCE"));

@@ -12,13 +12,18 @@
 #include "telemetry/processes.h"
 #include "tests/telemetry/support.h"
 
-static struct buf page(const struct metrics *m)
+static struct buf page_in(const struct metrics *m, enum metrics_format format)
 {
     struct buf out = BUF_INIT(METRIC_PAGE_MAX);
 
-    metrics_print(m, &out);
+    metrics_print(m, format, &out);
     cr_assert_not(out.failed);
     return out;
+}
+
+static struct buf page(const struct metrics *m)
+{
+    return page_in(m, METRICS_TEXT);
 }
 
 static void expect_lines(const struct metrics *m, const char *text)
@@ -135,7 +140,7 @@ Test(metrics, what_counts)
     e.status = 502;
     e.has_usage = false;
     e.attempts = (struct list){a, 2};
-    e.method = str_of("BREW");
+    e.method = str_of("");
     account_event(m, &e);
     expect_lines(m, "app_requests_total{endpoint=\"/ask\",method=\"other\",status=\"502\"} 1.0\n");
     expect_lines(m, "app_llm_latency_seconds_count{model=\"gpt-4o-mini\"} 1.0\n");
@@ -144,23 +149,146 @@ Test(metrics, what_counts)
     metrics_free(m);
 }
 
+static void expect_open(const struct metrics *m, bool there, const char *text)
+{
+    struct buf out = page_in(m, METRICS_OPENMETRICS);
+
+    cr_expect_eq(strstr(out.data, text) != NULL, there, "%s:\n%s\nin:\n%s", there ? "not there" : "there",
+                 text, out.data);
+    buf_free(&out);
+}
+
+#define ASKED    "{endpoint=\"/ask\",method=\"POST\",status=\"200\"}"
+#define TOOK(le) "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"" le "\",method=\"POST\"}"
+#define TRACE_1  "trace_id=\"00000000000000000000000000000001\""
+
+Test(metrics, openmetrics)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+
+    account_event(m, &e);
+    expect_open(m, true,
+                "# HELP app_requests Total HTTP requests\n"
+                "# TYPE app_requests counter\n"
+                "app_requests_total" ASKED " 1.0\n"
+                "app_requests_created" ASKED " ");
+    expect_open(m, false, "# TYPE app_requests_created");
+    expect_open(m, false, "# TYPE app_requests_total");
+    expect_open(m, true, TOOK("0.5") " 0.0\n");
+    expect_open(m, true,
+                TOOK("0.75") " 1.0 # {" TRACE_1
+                             ",request_id=\"request-1\"} 0.75 1700000000.750\n" TOOK("1.0") " 1.0\n");
+    expect_open(m, true,
+                "app_request_latency_seconds_sum{endpoint=\"/ask\",method=\"POST\"} 0.75\n"
+                "app_request_latency_seconds_created{endpoint=\"/ask\",method=\"POST\"} ");
+    expect_open(m, true,
+                "app_llm_latency_seconds_bucket{le=\"0.75\",model=\"gpt-4o-mini\"} 1.0 # {" TRACE_1
+                ",request_id=\"request-1\"} 0.6 1700000000.700\n");
+    expect_open(m, true, "# TYPE atalaya_uploads counter\n");
+    expect_open(m, true,
+                "# TYPE app_llm_tokens_used histogram\napp_llm_tokens_used_bucket{le=\"0.0\"} 0.0\n");
+    expect_none(m, " # {");
+    expect_none(m, "# EOF");
+    struct buf out = page_in(m, METRICS_OPENMETRICS);
+    cr_expect_str_eq(out.data + out.len - 6, "# EOF\n");
+    cr_expect_eq(strstr(out.data, "# EOF\n"), out.data + out.len - 6, "once");
+    buf_free(&out);
+    metrics_free(m);
+}
+
+Test(metrics, exemplars)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1), other = {.kind = EVENT_REQUEST,
+                                                .endpoint = str_of("/health"),
+                                                .method = str_of("GET"),
+                                                .status = 200,
+                                                .start_us = 1700000000000000,
+                                                .request_id = str_of("r")};
+    char longest[80];
+
+    account_event(m, &other); /* no trace, no exemplar */
+    expect_open(m, false, " # {");
+
+    account_event(m, &e);
+    e = support_event(2);
+    e.start_us += 1000000;
+    account_event(m, &e); /* the last one counts, each bucket has its own */
+    expect_open(m, true, "000002\",request_id=\"request-2\"} 0.75 1700000001.750\n");
+    expect_open(m, false, "} 0.75 1700000000.750\n");
+    e = support_event(1);
+    e.duration_us = 2000000000;
+    account_event(m, &e);
+    expect_open(m, true, TOOK("0.75") " 2.0 # {");
+    expect_open(m, true, TOOK("+Inf") " 3.0 # {" TRACE_1 ",request_id=\"request-1\"} 2000.0 ");
+
+    /* Both ids only when they fit into 128 code points: 8 + 32 for the trace, 10 for the other name. */
+    memset(longest, 'x', sizeof longest);
+    longest[79] = '\0';
+    e.request_id = str_of(longest);
+    account_event(m, &e);
+    expect_open(m, true, TOOK("+Inf") " 4.0 # {" TRACE_1 "} 2000.0 ");
+    longest[78] = '\0';
+    e.request_id = str_of(longest);
+    account_event(m, &e);
+    expect_open(m, true, longest);
+    e.request_id = str_of("a\"\\\n");
+    account_event(m, &e);
+    expect_open(m, true, ",request_id=\"a\\\"\\\\\\n\"} 2000.0 ");
+    e.request_id = str_of("bad \xff");
+    account_event(m, &e);
+    expect_open(m, true, TOOK("+Inf") " 7.0 # {" TRACE_1 "} 2000.0 ");
+    metrics_free(m);
+}
+
+/* Clients name their scores: so many names and no more, and none without bound. */
+Test(metrics, feedback_names_are_bounded)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_feedback(1);
+    char name[300];
+
+    for (int i = 0; i < 3 * METRIC_NAMES_MAX; i++) {
+        snprintf(name, sizeof name, "score-%d", i);
+        e.score_name = str_of(name);
+        account_event(m, &e);
+    }
+    expect_lines(m, "atalaya_feedback_total{name=\"score-7\"} 1.0\n");
+    expect_lines(m, "atalaya_feedback_total{name=\"other\"} 200.0\n");
+    expect_lines(m, "atalaya_events_total{kind=\"feedback\"} 300.0\n");
+    expect_none(m, "score-150");
+    expect_none(m, "app_requests_total{");
+    metrics_free(m);
+    m = metrics_new();
+    memset(name, 'n', sizeof name);
+    e.score_name = (struct str){name, sizeof name};
+    account_event(m, &e);
+    name[METRIC_LABEL_MAX] = '\0';
+    struct buf line = BUF_INIT(KIB);
+    buf_printf(&line, "{name=\"%s\"} 1.0\n", name);
+    expect_lines(m, line.data);
+    buf_free(&line);
+    metrics_free(m);
+}
+
 Test(metrics, labels_are_bounded_and_escaped)
 {
     struct metrics *m = metrics_new();
     char name[300];
 
-    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("a\"b\\c\nd"), 1);
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("a\"b\\c\nd"), 1, NULL);
     expect_lines(m, "app_llm_latency_seconds_count{model=\"a\\\"b\\\\c\\nd\"} 1.0\n");
-    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("bad \xff"), 1);
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("bad \xff"), 1, NULL);
     expect_lines(m, "app_llm_latency_seconds_count{model=\"other\"} 1.0\n");
     memset(name, 'x', sizeof name);
     name[sizeof name - 1] = '\0';
-    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name), 1);
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name), 1, NULL);
     snprintf(name + METRIC_LABEL_MAX, sizeof name - METRIC_LABEL_MAX, "\"} 1.0\n");
     expect_lines(m, name);
-    for (int i = 0; i < 2 * METRIC_MODELS_MAX; i++) {
+    for (int i = 0; i < 2 * METRIC_NAMES_MAX; i++) {
         snprintf(name, sizeof name, "model-%d", i);
-        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name), 1);
+        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name), 1, NULL);
     }
     expect_lines(m, "model=\"model-50\"} 1.0\n");
     expect_none(m, "model-150");
@@ -168,7 +296,7 @@ Test(metrics, labels_are_bounded_and_escaped)
     size_t series = 0;
     for (const char *at = out.data; (at = strstr(at, "app_llm_latency_seconds_count{")) != NULL; at++)
         series++;
-    cr_expect_eq(series, METRIC_MODELS_MAX);
+    cr_expect_eq(series, METRIC_NAMES_MAX);
     buf_free(&out);
     metrics_free(m);
 }
@@ -186,7 +314,7 @@ Test(metrics, survive_a_restart)
         e.duration_us = n * 123457;
         account_event(m, &e);
     }
-    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("m\"2"), 1000);
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("m\"2"), 1000, NULL);
     cr_expect(metrics_dirty(m));
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(metrics_save(m, s), 0);
@@ -285,7 +413,7 @@ Test(metrics, promtool_is_silent)
     account_begin(m);
     account_event(m, &e);
     metrics_add(m, METRIC_UPLOADS, METRIC_WITH("ok", "traces"), 1);
-    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("a\"b\\c\nd ñ"), 1);
+    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH("a\"b\\c\nd ñ"), 1, NULL);
     processes_parse("telemetry 0 11 ready 2026-11-24T04:00:00.000000Z 0 -\n", m);
     struct buf out = page(m);
     snprintf(path, sizeof path, "%s/page", dir);

@@ -106,10 +106,12 @@ Test(otlp, one_question)
     EXPECT_TEXT(s, "langfuse.observation.usage_details", "{\"input\":20,\"output\":30,\"total\":50}");
     EXPECT_TEXT(s, "langfuse.observation.metadata.prompt_version", "qa_enhanced_v1");
     EXPECT_TEXT(s, "langfuse.trace.metadata.prompt_version", "qa_enhanced_v1");
+    EXPECT_TEXT(s, "langfuse.observation.metadata.request_id", "request-31");
     EXPECT_TEXT(s, "langfuse.environment", "staging");
     EXPECT_TEXT(s, "langfuse.release", "v7");
     cr_expect_null(text(s, "langfuse.observation.level"));
     cr_expect_null(find(s->attributes, s->n_attributes, "langfuse.internal.is_app_root"));
+    cr_expect_null(find(s->attributes, s->n_attributes, "langfuse.internal.as_root"));
     otlp__export_trace_service_request__free_unpacked(q, NULL);
     buf_free(&all);
     otlp_free(o);
@@ -147,15 +149,23 @@ Test(otlp, joins_the_callers_trace)
     struct otlp *o = otlp_new("", "");
     struct buf all = BUF_INIT(MIB);
     struct event e = support_event(1);
+    char longest[129] = ""; /* as long as a request id may be */
 
     e.parent_id = str_of("00f067aa0ba902b7");
+    memset(longest, 'x', sizeof longest - 1);
+    e.request_id = str_of(longest);
     add(o, &e);
     Otlp__ExportTraceServiceRequest *q = decode(o, &all);
     const Otlp__Span *s = q->resource_spans[0]->scope_spans[0]->spans[0];
     cr_assert_eq(s->parent_span_id.len, 8);
     cr_expect_eq(s->parent_span_id.data[1], 0xf0);
-    const Otlp__AnyValue *v = find(s->attributes, s->n_attributes, "langfuse.internal.is_app_root");
-    cr_expect(v && v->value_case == OTLP__ANY_VALUE__VALUE_BOOL_VALUE && v->bool_value);
+    EXPECT_TEXT(s, "langfuse.observation.metadata.request_id", longest);
+    /* For Langfuse 4, and for Langfuse 3. */
+    static const char *const roots[] = {"langfuse.internal.is_app_root", "langfuse.internal.as_root"};
+    for (size_t i = 0; i < ARRAY_LEN(roots); i++) {
+        const Otlp__AnyValue *v = find(s->attributes, s->n_attributes, roots[i]);
+        cr_expect(v && v->value_case == OTLP__ANY_VALUE__VALUE_BOOL_VALUE && v->bool_value, "%s", roots[i]);
+    }
     otlp__export_trace_service_request__free_unpacked(q, NULL);
     buf_free(&all);
     otlp_free(o);

@@ -122,3 +122,39 @@ Test(record, failed)
     r = (struct record){.status = 200, .error = str_of("timeout")};
     cr_expect(record_failed(&r));
 }
+
+Test(record, feedback)
+{
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_feedback(3);
+    struct record r;
+
+    e.score_name = str_of("like\xff?");
+    e.comment = (struct str){"a\0b", 3};
+    record_of_event(&r, &e, &scratch);
+    cr_expect(record_is_feedback(&r));
+    cr_expect_eq(r.stage, RECORD_TRACE_SENT);
+    cr_expect(str_eq(r.score_name, "like\xef\xbf\xbd?"));
+    cr_expect(str_eq(r.comment, "ab"));
+    cr_expect(str_eq(r.score_id, "00000000-0000-4000-8000-000000000003"));
+    cr_expect_eq(r.start_us, 1700000001000000);
+    buf_free(&scratch);
+}
+
+Test(record, which_feedback_is_wanted)
+{
+    const struct event good = support_feedback(3);
+    struct event e = good;
+
+    cr_expect(record_wanted(&e));
+    e.trace_id = str_of("00000000000000000000000000000000");
+    cr_expect_not(record_wanted(&e));
+    e = good;
+    e.score_id = (struct str){"", 0};
+    cr_expect_not(record_wanted(&e));
+    e.score_id = str_of("\xff");
+    cr_expect_not(record_wanted(&e), "the answer would name another id");
+    e = good;
+    e.score_name = (struct str){"", 0};
+    cr_expect_not(record_wanted(&e));
+}

@@ -88,6 +88,196 @@ Test(spool, a_record_comes_back_whole)
     spool_free(s);
 }
 
+static void expect_feedback(struct spool *s, int64_t seq, const char *text)
+{
+    struct record r;
+
+    cr_assert_eq(spool_scan(s, seq, seq), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect_eq(r.seq, seq);
+    cr_expect(record_is_feedback(&r));
+    cr_expect_eq(r.stage, RECORD_TRACE_SENT, "it has no trace of its own to send");
+    cr_expect(str_eq(r.trace_id, "00000000000000000000000000000005"));
+    cr_expect(str_eq(r.request_id, "request-of-feedback"));
+    cr_expect(str_eq(r.score_id, "00000000-0000-4000-8000-000000000005"));
+    cr_expect(str_eq(r.score_name, "user-feedback-5"));
+    cr_expect(str_eq(r.score_type, "NUMERIC"));
+    cr_expect_float_eq(r.score_value, 0.5, 0);
+    cr_expect(str_eq(r.score_text, text));
+    cr_expect(str_eq(r.comment, "muy bien"));
+    cr_expect_eq(r.start_us, 1700000001000000);
+    cr_expect_not(r.has_usage || r.has_scores);
+    spool_scan_end(s);
+}
+
+static void put_feedback(struct spool *s, const char *text)
+{
+    struct event e = support_feedback(5);
+
+    e.score_text = str_of(text);
+    e.comment = str_of("muy bien");
+    support_put_event(s, &e);
+}
+
+Test(spool, feedback_comes_back_whole)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct record r;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 1);
+    put_feedback(s, "a text");
+    support_put(s, 2, 2);
+    spool_free(s);
+    s = support_spool(dir, PLENTY);
+    cr_expect_eq(spool_records(s), 3);
+    expect_feedback(s, 2, "a text");
+    cr_assert_eq(spool_scan(s, 3, 3), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect_not(record_is_feedback(&r));
+    cr_expect_eq(r.stage, RECORD_NEW);
+    spool_scan_end(s);
+    spool_free(s);
+}
+
+/* The bound counts a comment, and feedback goes with the others, the oldest first. */
+Test(spool, feedback_is_bounded_too)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    static char comment[4000];
+    int64_t dropped = 0;
+
+    support_dir(dir);
+    memset(comment, 'x', sizeof comment);
+    struct spool *s = support_spool(dir, 20000);
+    support_put(s, 1, 1);
+    for (unsigned n = 2; n <= 6; n++) {
+        struct event e = support_feedback(n);
+        e.comment = (struct str){comment, sizeof comment};
+        support_put_event(s, &e);
+    }
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_trim(s, &dropped), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(dropped, 2);
+    cr_expect_eq(spool_records(s), 4);
+    spool_free(s);
+}
+
+/* A file as version 0.1.0 made it: its schema, to the letter, with a record of each stage and a counter. */
+static const char version_1[] =
+    "CREATE TABLE record("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " stage INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL,"
+    " start_us INTEGER NOT NULL, duration_us INTEGER NOT NULL,"
+    " queue_us INTEGER NOT NULL, worker_us INTEGER NOT NULL,"
+    " status INTEGER NOT NULL, dispatches INTEGER NOT NULL, tries INTEGER NOT NULL,"
+    " truncated INTEGER NOT NULL,"
+    " prompt_tokens INTEGER, completion_tokens INTEGER, total_tokens INTEGER,"
+    " non_empty_answer REAL, toxicity_safe REAL,"
+    " request_id TEXT NOT NULL, trace_id TEXT NOT NULL, generation_id TEXT NOT NULL,"
+    " parent_id TEXT NOT NULL,"
+    " model TEXT NOT NULL, error TEXT NOT NULL, error_text TEXT NOT NULL, attempts TEXT NOT NULL,"
+    " user_id TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL);"
+    "CREATE TABLE sender("
+    " epoch INTEGER PRIMARY KEY, seq INTEGER NOT NULL, seen_us INTEGER NOT NULL);"
+    "CREATE TABLE series("
+    " metric TEXT NOT NULL, labels TEXT NOT NULL, created REAL NOT NULL, value REAL NOT NULL,"
+    " buckets TEXT NOT NULL, PRIMARY KEY(metric, labels)) WITHOUT ROWID;"
+    "PRAGMA journal_mode=WAL; PRAGMA application_id=1098148985; PRAGMA user_version=1;"
+    "INSERT INTO record VALUES(41,1,300, 1700000000000000,750000, 1000,700000, 200,1,1, 0, 20,30,50, 1.0,0.8,"
+    " 'request-1','00000000000000000000000000000001','0000000000000001','', 'gpt-4o-mini','','','[]',"
+    " 'user-1','question 1','una respuesta');"
+    "INSERT INTO record VALUES(42,0,301, 1700000000000000,750000, 1000,700000, 502,1,1, 0, NULL,NULL,NULL,"
+    " NULL,NULL, 'request-2','00000000000000000000000000000002','0000000000000002','00f067aa0ba902b7',"
+    " 'gpt-4o-mini','timeout','','[]', 'user-2','question 2','');"
+    "INSERT INTO sender VALUES(77, 8, 9);"
+    "INSERT INTO series VALUES('app_requests_total', '/ask' || char(31) || 'POST' || char(31) || '200', 5.0, "
+    "7.0,"
+    " '');";
+
+static void old_file(const char *dir, const char *sql)
+{
+    char path[SUPPORT_DIR_SIZE + 16];
+    sqlite3 *db;
+
+    snprintf(path, sizeof path, "%s/spool.db", dir);
+    cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
+    cr_assert_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK, "%s", sqlite3_errmsg(db));
+    cr_assert_eq(sqlite3_close(db), SQLITE_OK);
+}
+
+static void expect_old_records(struct spool *s)
+{
+    struct record r;
+
+    cr_assert_eq(spool_scan(s, 1, 42), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect_eq(r.seq, 41);
+    cr_expect_eq(r.stage, RECORD_TRACE_SENT);
+    cr_expect_not(record_is_feedback(&r), "sent, and still a question");
+    cr_expect(r.has_scores && str_eq(r.answer, "una respuesta") && str_eq(r.comment, ""));
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect_eq(r.stage, RECORD_NEW);
+    cr_expect_not(r.has_scores || record_is_feedback(&r));
+    cr_expect(str_eq(r.question, "question 2") && str_eq(r.parent_id, "00f067aa0ba902b7"));
+    cr_assert_eq(spool_next(s, &r), 0);
+    spool_scan_end(s);
+}
+
+static void note_sender(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us)
+{
+    bool *there = arg;
+
+    *there = epoch == 77 && seq == 8 && seen_us == 9;
+}
+
+static void note_series(void *arg, const struct spool_series *v)
+{
+    bool *there = arg;
+
+    *there = str_eq(v->metric, "app_requests_total") && v->value == 7;
+}
+
+Test(spool, an_older_file_goes_on)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    bool sender = false, series = false;
+
+    support_dir(dir);
+    old_file(dir, version_1);
+    for (int life = 0; life < 2; life++) {
+        struct spool *s = support_spool(dir, PLENTY);
+        cr_expect_eq(spool_replaced(s), 0);
+        cr_expect_eq(spool_records(s), 2 + life);
+        cr_expect_eq(spool_bytes(s) > 601, life);
+        expect_old_records(s);
+        if (life == 0)
+            put_feedback(s, "");
+        expect_feedback(s, 43, "");
+        cr_assert_eq(spool_each_sender(s, note_sender, &sender), 0);
+        cr_assert_eq(spool_each_series(s, note_series, &series), 0);
+        cr_expect(sender && series);
+        spool_free(s);
+    }
+}
+
+/* Who goes back to an older program loses nothing but sight of it: the same rule, seen from that side. */
+Test(spool, a_newer_file_is_moved_aside)
+{
+    char dir[SUPPORT_DIR_SIZE];
+
+    support_dir(dir);
+    old_file(dir, version_1);
+    old_file(dir, "PRAGMA user_version=99");
+    struct spool *s = support_spool(dir, PLENTY);
+    cr_expect_eq(spool_replaced(s), 1);
+    cr_expect_eq(spool_records(s), 0);
+    spool_free(s);
+}
+
 Test(spool, unknown_is_not_zero)
 {
     char dir[SUPPORT_DIR_SIZE];
@@ -119,6 +309,7 @@ Test(spool, rollback_leaves_no_trace)
     struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
     struct event e = support_event(2);
     struct record r;
+    int64_t gone;
     unsigned first, last;
 
     support_dir(dir);
@@ -128,7 +319,7 @@ Test(spool, rollback_leaves_no_trace)
     record_of_event(&r, &e, &scratch);
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_put(s, &r), 0);
-    cr_assert_eq(spool_delete(s, 1, 1), 0);
+    cr_assert_eq(spool_delete(s, 1, 1, &gone), 0);
     spool_rollback(s);
     cr_expect_eq(spool_records(s), 1);
     cr_expect_eq(spool_bytes(s), bytes);
@@ -144,6 +335,7 @@ Test(spool, stages_and_deletion)
 {
     char dir[SUPPORT_DIR_SIZE];
     struct record r;
+    int64_t gone;
     unsigned first, last;
 
     support_dir(dir);
@@ -153,9 +345,11 @@ Test(spool, stages_and_deletion)
     cr_expect_eq(spool_waiting(s, 4), 6);
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_mark_sent(s, 4, 6), 0);
-    cr_assert_eq(spool_delete(s, 1, 3), 0);
-    cr_assert_eq(spool_delete(s, 8, 8), 0);
-    cr_assert_eq(spool_delete(s, 50, 60), 0);
+    cr_assert_eq(spool_delete(s, 1, 3, &gone), 0);
+    cr_expect_eq(gone, 3);
+    cr_assert_eq(spool_delete(s, 8, 8, &gone), 0);
+    cr_assert_eq(spool_delete(s, 50, 60, &gone), 0);
+    cr_expect_eq(gone, 0, "only what was there");
     cr_assert_eq(spool_commit(s), 0);
     cr_expect_eq(spool_records(s), 6);
     cr_expect_eq(spool_waiting(s, 0), 7, "at most so many");
@@ -171,7 +365,7 @@ Test(spool, stages_and_deletion)
     }
     spool_scan_end(s);
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_delete(s, 1, 10), 0);
+    cr_assert_eq(spool_delete(s, 1, 10, &gone), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect_eq(spool_records(s), 0);
     cr_expect_eq(spool_bytes(s), 0);

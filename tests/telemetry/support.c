@@ -83,12 +83,44 @@ struct event support_event(unsigned n)
     };
 }
 
+struct event support_feedback(unsigned n)
+{
+    static char ids[64][3][40];
+    char(*id)[40] = ids[n % ARRAY_LEN(ids)];
+
+    snprintf(id[0], sizeof id[0], "%032x", n);
+    snprintf(id[1], sizeof id[1], "00000000-0000-4000-8000-%012x", n);
+    snprintf(id[2], sizeof id[2], "user-feedback-%u", n);
+    return (struct event){
+        .kind = EVENT_FEEDBACK,
+        .start_us = 1700000001000000,
+        .request_id = str_of("request-of-feedback"),
+        .trace_id = str_of(id[0]),
+        .score_id = str_of(id[1]),
+        .score_name = str_of(id[2]),
+        .score_type = str_of("NUMERIC"),
+        .score_value = 0.5,
+    };
+}
+
 struct spool *support_spool(const char *dir, int64_t max_bytes)
 {
     struct spool *s = NULL;
 
     cr_assert_eq(spool_open(&s, dir, max_bytes), 0);
     return s;
+}
+
+void support_put_event(struct spool *s, const struct event *e)
+{
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct record r;
+
+    record_of_event(&r, e, &scratch);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_put(s, &r), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    buf_free(&scratch);
 }
 
 void support_put(struct spool *s, unsigned first, unsigned last)

@@ -18,9 +18,13 @@ void support_dir(char out[SUPPORT_DIR_SIZE]); /* a new folder below /tmp; remove
 /* A finished question with every field set. Number n (from 1) is in its ids, user and question. */
 struct event support_event(unsigned n);
 
+/* A score that a client has given to the trace of event number n: numeric, 0.5, "user-feedback-n". */
+struct event support_feedback(unsigned n);
+
 struct spool *support_spool(const char *dir, int64_t max_bytes);
 
-/* Puts events number first..last in one transaction. */
+/* Puts one event, or events number first..last, in one transaction. */
+void support_put_event(struct spool *s, const struct event *e);
 void support_put(struct spool *s, unsigned first, unsigned last);
 
 /* Runs the loop until done(arg) or, failing the test, for SUPPORT_PATIENCE_MS. */

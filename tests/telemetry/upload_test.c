@@ -105,7 +105,7 @@ static double value(const struct bench *b, const char *series)
     struct buf out = BUF_INIT(METRIC_PAGE_MAX);
     double v = 0;
 
-    metrics_print(b->metrics, &out);
+    metrics_print(b->metrics, METRICS_TEXT, &out);
     const char *at = strstr(out.data, series);
     if (at)
         v = strtod(at + strlen(series), NULL);
@@ -144,6 +144,26 @@ static void expect_arrived(struct bench *b, int64_t n)
     cr_expect_eq(stat(b, "scores_unique"), 2 * n);
     cr_expect_eq(stat(b, "violations"), 0);
     cr_expect_eq(spool_records(b->spool), 0);
+}
+
+static bool spool_is_empty(void *arg)
+{
+    const struct bench *b = arg;
+
+    return spool_records(b->spool) == 0;
+}
+
+static bool is_asked(void *arg)
+{
+    struct bench *b = arg;
+
+    return stat(b, "requests") >= b->wanted;
+}
+
+static void wait_for_requests(struct bench *b, double n)
+{
+    b->wanted = n;
+    support_run(b->loop, is_asked, b);
 }
 
 static const char *const plain[] = {NULL};
@@ -213,6 +233,208 @@ Test(upload, retry_after_is_honoured)
     put(b, 1, 2);
     wait_for(b, UPLOADED, 2);
     cr_expect_geq(clock_ms() - from, 1000);
+    end(b);
+}
+
+/* What one request was told holds for all: others that were in the air, and succeed, do not take it back. */
+Test(upload, a_wait_outlasts_the_luck_of_others)
+{
+    struct bench *b = start(10, plain);
+
+    behave(b, "{\"slow_ms\":1200}");
+    put(b, 1, 30);
+    wait_for_requests(b, 3);
+    behave(b, "{\"status\":429,\"count\":1,\"retry_after\":2}");
+    int64_t from = clock_ms();
+    put(b, 31, 40);
+    wait_for(b, UPLOADED, 1);
+    cr_expect_geq(clock_ms() - from, 2000, "not even the scores of the lucky ones");
+    wait_for(b, UPLOADED, 40);
+    expect_arrived(b, 40);
+    cr_expect_eq(stat(b, "spans_raw"), 40);
+    end(b);
+}
+
+static json_t *the_score(struct bench *b, const char *path)
+{
+    json_t *scores = admin(b, "GET", path, "");
+    json_t *s = json_incref(json_array_get(json_object_get(scores, "scores"), 0));
+
+    json_decref(scores);
+    cr_assert(s, "%s", path);
+    return s;
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : "(none)";
+}
+
+/* Scores of clients go between questions, also when Langfuse has never heard of the trace. */
+Test(upload, feedback_arrives)
+{
+    struct bench *b = start(10, plain);
+    struct event e = support_feedback(2), text = support_feedback(3), early = support_feedback(99);
+
+    e.comment = str_of("bien, \"pero\"\n");
+    text.score_type = str_of("CATEGORICAL");
+    text.score_text = str_of("so la la");
+    early.score_type = str_of("BOOLEAN");
+    early.score_value = 0;
+    support_put(b->spool, 1, 3);
+    support_put_event(b->spool, &e);
+    support_put_event(b->spool, &text);
+    put(b, 4, 5);
+    support_put_event(b->spool, &early);
+    upload_wake(b->upload);
+    wait_for(b, UPLOADED, 8);
+    cr_expect_eq(stat(b, "traces"), 5);
+    cr_expect_eq(stat(b, "scores_unique"), 13);
+    cr_expect_eq(stat(b, "violations"), 0);
+    cr_expect_eq(spool_records(b->spool), 0);
+    json_t *s = the_score(b, "/_admin/scores?traceId=00000000000000000000000000000063");
+    cr_expect_str_eq(text_of(s, "id"), "00000000-0000-4000-8000-000000000063");
+    cr_expect_str_eq(text_of(s, "dataType"), "BOOLEAN");
+    cr_expect_str_eq(text_of(s, "timestamp"), "2023-11-14T22:13:21.000Z");
+    cr_expect_str_eq(text_of(s, "environment"), "test");
+    json_decref(s);
+    end(b);
+}
+
+/* P3: sent again, it is the same score. */
+Test(upload, feedback_on_bad_days, .timeout = 120)
+{
+    static const char *const behaviours[] = {
+        "{\"down\":true,\"count\":2}",
+        "{\"status\":503,\"count\":2}",
+        "{\"status\":429,\"count\":1,\"retry_after\":1}",
+        "{\"cut\":true,\"count\":2,\"route\":\"ingestion\"}",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(behaviours); i++) {
+        struct bench *b = start(4, plain);
+        behave(b, behaviours[i]);
+        for (unsigned n = 1; n <= 6; n++) {
+            struct event e = support_feedback(n);
+            support_put_event(b->spool, &e);
+        }
+        put(b, 1, 2);
+        wait_for(b, UPLOADED, 8);
+        cr_expect_eq(stat(b, "scores_unique"), 10, "%s", behaviours[i]);
+        cr_expect_eq(stat(b, "traces"), 2);
+        cr_expect_eq(stat(b, "violations"), 0);
+        cr_expect_eq(spool_records(b->spool), 0);
+        end(b);
+    }
+}
+
+/* Somebody has edited the file: one score that Langfuse refuses, alone, by its verdict in a batch of good ones. */
+Test(upload, refused_feedback_is_dropped_and_counted)
+{
+    struct bench *b = start(10, plain);
+    struct event good = support_feedback(1), bad = support_feedback(2);
+
+    bad.score_type = str_of("numeric");
+    put(b, 1, 1);
+    support_put_event(b->spool, &bad);
+    support_put_event(b->spool, &good);
+    upload_wake(b->upload);
+    wait_for(b, UPLOADED, 2);
+    wait_for(b, DROPPED "{reason=\"rejected\"} ", 1);
+    cr_expect_float_eq(value(b, UPLOADED), 2, 0);
+    cr_expect_float_eq(value(b, "\natalaya_scores_rejected_total "), 1, 0);
+    cr_expect_eq(stat(b, "scores_unique"), 3);
+    cr_expect_eq(spool_records(b->spool), 0);
+    end(b);
+}
+
+/* The same when the server refuses whole requests, so that it has to be found by halving. */
+Test(upload, feedback_that_is_refused_as_a_request)
+{
+    struct bench *b = start(10, plain);
+
+    behave(b, "{\"status\":400,\"count\":3,\"route\":\"ingestion\"}");
+    for (unsigned n = 1; n <= 2; n++) {
+        struct event e = support_feedback(n);
+        support_put_event(b->spool, &e);
+    }
+    upload_wake(b->upload);
+    wait_for(b, DROPPED "{reason=\"rejected\"} ", 2);
+    cr_expect_float_eq(value(b, "\natalaya_scores_rejected_total "), 2, 0);
+    cr_expect_float_eq(value(b, UPLOADED), 0, 0);
+    cr_expect_eq(spool_records(b->spool), 0);
+    end(b);
+}
+
+static void put_shared(struct bench *b, unsigned n)
+{
+    struct event e = support_event(n);
+
+    e.trace_id = str_of("0af7651916cd43dd8448eb211c80319c");
+    e.parent_id = str_of("b7ad6b7169203331");
+    e.user_id = str_of("one user");
+    e.toxicity_safe = n / 10.0;
+    support_put_event(b->spool, &e);
+}
+
+/* Two questions in one trace of their caller: two generations below the caller's span, with two scores each. One score
+ * is tried again, and belongs to the second. */
+Test(upload, questions_may_share_a_trace)
+{
+    struct bench *b = start(10, plain);
+
+    behave(b, "{\"status\":500,\"count\":1,\"route\":\"ingestion\"}");
+    put_shared(b, 1);
+    put_shared(b, 2);
+    upload_wake(b->upload);
+    wait_for(b, UPLOADED, 2);
+    cr_expect_eq(stat(b, "traces"), 1);
+    cr_expect_eq(stat(b, "spans_unique"), 2);
+    cr_expect_eq(stat(b, "scores_unique"), 4);
+    cr_expect_eq(stat(b, "violations"), 0);
+    json_t *all = admin(b, "GET", "/_admin/traces?traceId=0af7651916cd43dd8448eb211c80319c", "");
+    const json_t *observations =
+        json_object_get(json_array_get(json_object_get(all, "traces"), 0), "observations");
+    cr_assert_eq(json_array_size(observations), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *o = json_array_get(observations, i);
+        cr_expect_str_eq(text_of(o, "parentObservationId"), "b7ad6b7169203331");
+        cr_expect(json_is_true(json_object_get(o, "isRootObservation")));
+        cr_expect_str_eq(text_of(json_object_get(o, "metadata"), "request_id"),
+                         i ? "request-2" : "request-1");
+    }
+    json_decref(all);
+    all = admin(b, "GET", "/_admin/scores?traceId=0af7651916cd43dd8448eb211c80319c", "");
+    const json_t *s;
+    size_t i;
+    json_array_foreach(json_object_get(all, "scores"), i, s)
+    {
+        bool first = strcmp(text_of(s, "observationId"), "0000000000000001") == 0;
+        if (strcmp(text_of(s, "name"), "toxicity_safe") == 0)
+            cr_expect_float_eq(json_number_value(json_object_get(s, "value")), first ? 0.1 : 0.2, 1e-9);
+    }
+    json_decref(all);
+    end(b);
+}
+
+/* What the spool has let go while it was under way has been counted as that, and is not counted again. */
+Test(upload, a_record_is_counted_once)
+{
+    struct bench *b = start(10, plain);
+    int64_t dropped = 0;
+
+    behave(b, "{\"slow_ms\":300,\"count\":2}");
+    put(b, 1, 10);
+    wait_for_requests(b, 1);
+    cr_assert_eq(spool_begin(b->spool), 0);
+    cr_assert_eq(spool_delete(b->spool, 1, 4, &dropped), 0);
+    cr_assert_eq(spool_commit(b->spool), 0);
+    cr_assert_eq(dropped, 4);
+    wait_for(b, UPLOADED, 6);
+    support_run(b->loop, spool_is_empty, b);
+    cr_expect_float_eq(value(b, UPLOADED), 6, 0);
     end(b);
 }
 
