@@ -1,13 +1,29 @@
 #include "llm-worker/guardrails.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <utf8proc.h>
 
+#include "common/base/limits.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 
-static const char *const bad_words[] = {"estúpido", "idiota", "odiar", "matar"};
+#define TEXT(number)  TEXT_(number)
+#define TEXT_(number) #number
+
+/* Folded, sorted, each once; the words that begin with byte c are those from first[c] to first[c + 1]. A bit a
+ * pair of bytes: some word begins with it. */
+struct wordlist {
+    struct str *words;
+    size_t n;
+    size_t first[257];
+    unsigned char pairs[65536 / 8];
+};
 
 /* The next word at or after *at; false when there is none. */
 static bool next_word(struct str text, size_t *at, struct str *word)
@@ -71,73 +87,276 @@ double guardrails_non_empty(struct str text)
     return next_word(text, &at, &word) ? 1.0 : 0.0;
 }
 
-/* U+0130 alone has a lower case of two code points (i and a dot above), which is never the letter i. */
-static utf8proc_int32_t lower(utf8proc_int32_t cp, void *unused)
-{
-    (void)unused;
-    return cp == 0x130 ? cp : utf8proc_tolower(cp);
-}
-
 /* Code points that neither compose with a neighbour nor change in NFC: everything below the combining marks, general
  * punctuation, currency signs, emoji. Most answers have nothing else, and need no normalisation. */
 static bool is_inert(uint32_t cp)
 {
-    return cp < 0x300 || (cp >= 0x2010 && cp < 0x20d0) || cp >= 0x1f300;
+    return cp < 0x300 || (cp >= 0x2010 && cp < 0x20d0) || (cp >= 0x1f300 && cp < 0x20000);
 }
 
-/* Lower case of text that is in NFC by its looks; NULL when it may not be. */
-static char *fold_inert(struct str text, size_t *n)
+/* Unicode's lower case. The sigma at the end of a word counts as the other one, in words and in text. */
+static size_t put_lower(char *to, uint32_t cp)
 {
-    char *out = xmalloc(2 * text.n + 4); /* U+0250 and its like grow from two bytes to three */
-    size_t len = 0;
+    if (cp == 0x130) { /* the one letter whose lower case has two code points: i and a dot above */
+        memcpy(to, "i\xcc\x87", 3);
+        return 3;
+    }
+    if (cp == 0x3c2)
+        cp = 0x3c3;
+    return utf8_encode(to, (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp));
+}
 
-    for (size_t i = 0; i < text.n;) {
+/* Lower case, up to the end or, when `inert`, to the first code point that is not; *n says how far. */
+static size_t lower(char *to, struct str text, bool inert, size_t *n)
+{
+    size_t len = 0, i = 0;
+
+    while (i < text.n) {
         uint32_t cp = (unsigned char)text.p[i];
-        int got = cp < 0x80 ? 1 : utf8_next(text.p + i, text.n - i, &cp);
-        if (got < 0 || !is_inert(cp)) {
-            free(out);
-            return NULL;
+        if (cp < 0x80) {
+            to[len++] = (char)(cp - 'A' < 26 ? cp | 0x20 : cp);
+            i++;
+            continue;
         }
-        if (cp < 0x80)
-            out[len++] = (char)(cp >= 'A' && cp <= 'Z' ? cp | 0x20 : cp);
-        else
-            len += utf8_encode(out + len, (uint32_t)lower((utf8proc_int32_t)cp, NULL));
+        int got = utf8_next(text.p + i, text.n - i, &cp);
+        if (got < 0 || (inert && !is_inert(cp)))
+            break;
+        len += put_lower(to + len, cp);
         i += (size_t)got;
     }
-    *n = len;
-    return out;
+    *n = i;
+    return len;
 }
 
-/* NFC, then lower case. NULL when the text is no UTF-8. */
-static char *fold(struct str text, size_t *n)
+static char *room_for(size_t n)
+{
+    return xmalloc(n + n / 2 + 4); /* U+023A and its like grow from two bytes to three */
+}
+
+/* NFC, then lower case, with a NUL behind it; the caller's to free. Text that is no UTF-8 stays as it is. */
+static struct str fold(struct str text)
 {
     utf8proc_uint8_t *composed = NULL;
-    utf8proc_uint8_t *lowered = NULL;
-    char *quick = fold_inert(text, n);
+    char *out = room_for(text.n);
+    size_t done;
+    size_t len = lower(out, text, true, &done);
 
-    if (quick)
-        return quick;
-    utf8proc_ssize_t len = utf8proc_map((const utf8proc_uint8_t *)text.p, (utf8proc_ssize_t)text.n, &composed,
-                                        UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (len >= 0)
-        len = utf8proc_map_custom(composed, len, &lowered, UTF8PROC_STABLE, lower, NULL);
+    out[len] = '\0';
+    if (done == text.n)
+        return (struct str){out, len};
+    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text.p, (utf8proc_ssize_t)text.n, &composed,
+                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (n < 0) {
+        memcpy(out, text.p, text.n);
+        out[text.n] = '\0';
+        return (struct str){out, text.n};
+    }
+    free(out);
+    out = room_for((size_t)n);
+    len = lower(out, (struct str){(const char *)composed, (size_t)n}, false, &done);
+    out[len] = '\0';
     free(composed);
-    if (len < 0)
-        return NULL;
-    *n = (size_t)len;
-    return (char *)lowered;
+    return (struct str){out, len};
 }
 
-double guardrails_toxicity_safe(struct str text)
+static bool is_utf8(struct str s)
 {
-    size_t n = text.n;
-    char *folded = fold(text, &n);
-    const char *p = folded ? folded : text.p;
-    int hits = 0;
+    uint32_t cp;
+    int got = 0;
 
-    for (size_t i = 0; n && i < ARRAY_LEN(bad_words); i++)
-        hits += memmem(p, n, bad_words[i], strlen(bad_words[i])) != NULL;
-    free(folded);
-    double score = 1.0 - 0.2 * hits;
-    return hits == 0 ? 1.0 : score > 0 ? score : 0.0;
+    for (size_t i = 0; i < s.n && got >= 0; i += got > 0 ? (size_t)got : 0)
+        got = utf8_next(s.p + i, s.n - i, &cp);
+    return got >= 0;
+}
+
+static struct str strip(struct str s)
+{
+    struct str word;
+    size_t at = 0, end = 0, start = s.n;
+
+    while (next_word(s, &at, &word)) {
+        if (start == s.n)
+            start = (size_t)(word.p - s.p);
+        end = at;
+    }
+    return end ? (struct str){s.p + start, end - start} : (struct str){s.p, 0};
+}
+
+/* NULL, or why the word cannot be on the list. */
+static const char *add(struct wordlist *l, struct str word)
+{
+    word = strip(word);
+    if (word.n == 0)
+        return NULL;
+    if (!is_utf8(word))
+        return "this is no UTF-8";
+    if (word.n > GUARDRAIL_WORD_MAX)
+        return "this word is longer than " TEXT(GUARDRAIL_WORD_MAX) " bytes";
+    if (l->n == GUARDRAIL_WORDS_MAX)
+        return "there are more than " TEXT(GUARDRAIL_WORDS_MAX) " words";
+    l->words[l->n++] = fold(word);
+    return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+    int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
+
+    return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/* A word of one byte begins with every pair that it is the first of. */
+static void add_pairs(struct wordlist *l, struct str word)
+{
+    unsigned pair = (unsigned)(unsigned char)word.p[0] << 8;
+
+    if (word.n == 1)
+        memset(l->pairs + pair / 8, 0xff, 256 / 8);
+    else
+        l->pairs[(pair | (unsigned char)word.p[1]) / 8] |= (unsigned char)(1u << (word.p[1] & 7));
+}
+
+static void put_in_order(struct wordlist *l)
+{
+    size_t kept = 0;
+
+    qsort(l->words, l->n, sizeof *l->words, compare);
+    for (size_t i = 0; i < l->n; i++) {
+        if (kept && compare(&l->words[kept - 1], &l->words[i]) == 0)
+            free((char *)(uintptr_t)l->words[i].p);
+        else
+            l->words[kept++] = l->words[i];
+    }
+    l->n = kept;
+    for (size_t i = 0; i < l->n; i++)
+        add_pairs(l, l->words[i]);
+    for (size_t c = 0, i = 0; c <= 256; c++) {
+        while (i < l->n && (unsigned char)l->words[i].p[0] < c)
+            i++;
+        l->first[c] = i;
+    }
+}
+
+/* The text up to the next `end`, which is taken off with it. */
+static struct str take(struct str *rest, char end)
+{
+    const char *at = memchr(rest->p, end, rest->n);
+    struct str item = {rest->p, at ? (size_t)(at - rest->p) : rest->n};
+    size_t taken = item.n + (at != NULL);
+
+    rest->p += taken;
+    rest->n -= taken;
+    return item;
+}
+
+static int add_list(struct wordlist *l, const char *setting)
+{
+    struct str rest = str_of(setting);
+
+    while (rest.n > 0) {
+        struct str word = take(&rest, ',');
+        const char *why = add(l, word);
+        if (why) {
+            log_error("GUARDRAIL_WORDS: \"%.*s\": %s", (int)(word.n < 40 ? word.n : 40), word.p, why);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+static int read_whole(const char *path, struct buf *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = 0;
+    int rc = 0;
+
+    if (fd < 0)
+        return -errno;
+    for (char *at; (at = buf_reserve(out, 4096)) && (n = read(fd, at, 4096)) > 0;)
+        out->len += (size_t)n;
+    if (n < 0)
+        rc = -errno;
+    else if (out->failed)
+        rc = -EFBIG;
+    close(fd);
+    return rc;
+}
+
+static int add_file(struct wordlist *l, const char *path)
+{
+    struct buf text = BUF_INIT(GUARDRAIL_FILE_MAX);
+    int rc = read_whole(path, &text);
+
+    if (rc < 0)
+        log_error("GUARDRAIL_WORDS=%s: cannot read this file: %s", path, strerror(-rc));
+    struct str rest = buf_str(&text);
+    if (rest.n >= 3 && memcmp(rest.p, "\xef\xbb\xbf", 3) == 0)
+        take(&rest, rest.p[2]); /* a byte order mark */
+    for (unsigned line = 1; rc == 0 && rest.n > 0; line++) {
+        struct str word = strip(take(&rest, '\n'));
+        const char *why = word.n > 0 && word.p[0] == '#' ? NULL : add(l, word);
+        if (why) {
+            log_error("GUARDRAIL_WORDS=%s, line %u: %s", path, line, why);
+            rc = -EINVAL;
+        }
+    }
+    buf_free(&text);
+    return rc < 0 ? -EINVAL : 0;
+}
+
+int wordlist_new(struct wordlist **out, const char *setting)
+{
+    struct wordlist *l = xcalloc(1, sizeof *l);
+    bool is_path = setting[0] == '/' || strncmp(setting, "./", 2) == 0;
+
+    l->words = xcalloc(GUARDRAIL_WORDS_MAX, sizeof *l->words);
+    int rc = is_path ? add_file(l, setting) : add_list(l, setting);
+    put_in_order(l);
+    if (rc < 0) {
+        wordlist_free(l);
+        l = NULL;
+    }
+    *out = l;
+    return rc;
+}
+
+void wordlist_free(struct wordlist *l)
+{
+    if (!l)
+        return;
+    for (size_t i = 0; i < l->n; i++)
+        free((char *)(uintptr_t)l->words[i].p);
+    free(l->words);
+    free(l);
+}
+
+/* How many words that have not been seen the n bytes at p begin with. */
+static size_t count_new(const struct wordlist *l, const char *p, size_t n, bool *seen)
+{
+    unsigned char c = (unsigned char)*p;
+    size_t hits = 0;
+
+    for (size_t w = l->first[c]; w < l->first[c + 1]; w++)
+        if (!seen[w] && l->words[w].n <= n && memcmp(p, l->words[w].p, l->words[w].n) == 0) {
+            seen[w] = true;
+            hits++;
+        }
+    return hits;
+}
+
+double guardrails_toxicity_safe(const struct wordlist *l, struct str text)
+{
+    bool seen[GUARDRAIL_WORDS_MAX] = {false};
+    struct str folded = fold(text);
+    size_t hits = 0;
+
+    for (size_t i = 0; i < folded.n; i++) {
+        unsigned pair = (unsigned)(unsigned char)folded.p[i] << 8 | (unsigned char)folded.p[i + 1];
+        if (l->pairs[pair / 8] >> (pair % 8) & 1)
+            hits += count_new(l, folded.p + i, folded.n - i, seen);
+    }
+    free((char *)(uintptr_t)folded.p);
+    double score = 1.0 - 0.2 * (double)hits;
+    return score > 0 ? score : 0.0;
 }

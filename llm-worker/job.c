@@ -1,5 +1,6 @@
 #include "llm-worker/job.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -107,7 +108,7 @@ static void succeed(struct run *r, const struct completion *c)
         .completion_tokens = c->completion_tokens,
         .total_tokens = c->total_tokens,
         .non_empty_answer = guardrails_non_empty(answer),
-        .toxicity_safe = guardrails_toxicity_safe(answer),
+        .toxicity_safe = guardrails_toxicity_safe(r->jobs->conf->wordlist, answer),
     };
 
     finish(r, &result);
@@ -157,6 +158,18 @@ static void try_again_or_fail(struct run *r, enum outcome outcome, int status, c
     fail(r, retry_error_word(outcome, status, code), text);
 }
 
+static enum outcome read_answer(struct str body, struct completion *c)
+{
+    switch (openai_read_completion(body, c)) {
+    case 0:
+        return OUTCOME_OK;
+    case -ENODATA:
+        return OUTCOME_NO_ANSWER;
+    default:
+        return OUTCOME_GARBAGE;
+    }
+}
+
 static void on_result(void *arg, const struct call_result *res)
 {
     struct run *r = arg;
@@ -165,8 +178,8 @@ static void on_result(void *arg, const struct call_result *res)
     char code[OPENAI_CODE_MAX] = "";
 
     r->call = NULL;
-    if (outcome == OUTCOME_OK && openai_read_completion(res->body, &c) < 0)
-        outcome = OUTCOME_GARBAGE;
+    if (outcome == OUTCOME_OK)
+        outcome = read_answer(res->body, &c);
     note_attempt(r, res, outcome);
     if (outcome == OUTCOME_OK) {
         succeed(r, &c);

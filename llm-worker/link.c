@@ -15,6 +15,7 @@
 #include "llm-worker/job.h"
 
 #define MESSAGES_PER_TURN 64
+#define WARN_EVERY_MS     60000
 
 struct link {
     struct loop *loop;
@@ -43,8 +44,12 @@ static void say(struct link *k, const struct job *m)
 
 static bool flush(struct link *k)
 {
+    static struct log_limit limit =
+        LOG_LIMIT(1, WARN_EVERY_MS, "results dropped while the gateway does not answer");
+
     if (k->out.failed) {
-        log_error("more results than can be kept while the gateway does not answer: they are dropped");
+        if (log_allowed(LOG_ERROR, &limit))
+            log_error("more results than can be kept while the gateway does not answer: they are dropped");
         buf_free(&k->out);
         k->unsent = 0;
     }
@@ -102,6 +107,8 @@ static void new_gateway(struct link *k, uint64_t epoch)
 
 static void on_message(struct link *k, struct str body)
 {
+    static struct log_limit limit =
+        LOG_LIMIT(1, WARN_EVERY_MS, "messages on the jobs socket that cannot be read");
     struct pack_reader *r = NULL;
     struct job m;
     int got = pack_open(&r, body.p, body.n);
@@ -113,7 +120,7 @@ static void on_message(struct link *k, struct str body)
         else if (m.kind == JOB_CANCEL)
             jobs_cancel(k->jobs, m.epoch, m.id);
     }
-    if (got < 0)
+    if (got < 0 && log_allowed(LOG_WARNING, &limit))
         log_warning("a message on the jobs socket cannot be read and is ignored: not from a gateway of this "
                     "version?");
     pack_close(r);

@@ -47,8 +47,9 @@ int openai_read_completion(struct str body, struct completion *c)
     if (!choices.n || !read_object(choice, jsonscan_first(choices), choice_keys) ||
         !read_object(message, source_of(choice, "message", VALUE_OBJECT), message_keys) ||
         !text_of(message, "content").p) {
+        bool json = root->top.source.n > 0;
         openai_free(c);
-        return -EBADMSG;
+        return json ? -ENODATA : -EBADMSG;
     }
     c->content = text_of(message, "content");
     c->model = text_of(root, "model");

@@ -5,7 +5,7 @@
  * Owner    the strings of a completion are borrowed from `hold`, which the caller gives back to
  *          openai_free().
  * Threads  pure.
- * Errors   -EBADMSG: no JSON, no choices, no content. Missing usage is fine.
+ * Errors   -EBADMSG: no JSON. -ENODATA: no choices, no content. Missing usage is fine.
  * Source   https://platform.openai.com/docs/api-reference/chat/object
  */
 #ifndef ATALAYA_LLM_WORKER_OPENAI_H

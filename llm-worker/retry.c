@@ -12,6 +12,7 @@ static const char *const words[] = {
     [OUTCOME_CONNECT] = "connect",
     [OUTCOME_CUT] = "cut",
     [OUTCOME_GARBAGE] = "garbage",
+    [OUTCOME_NO_ANSWER] = "no_answer",
     [OUTCOME_TOO_LARGE] = "too_large",
     [OUTCOME_CANCELLED] = "cancelled",
 };
@@ -38,6 +39,7 @@ bool retry_is_worth_it(enum outcome o, int status, const char *code)
     case OUTCOME_GARBAGE:
         return true;
     case OUTCOME_OK:
+    case OUTCOME_NO_ANSWER:
     case OUTCOME_TOO_LARGE:
     case OUTCOME_CANCELLED:
         return false;
@@ -48,7 +50,8 @@ bool retry_is_worth_it(enum outcome o, int status, const char *code)
 const char *retry_error_word(enum outcome o, int status, const char *code)
 {
     if (o != OUTCOME_HTTP)
-        return o == OUTCOME_GARBAGE || o == OUTCOME_TOO_LARGE ? "bad_answer" : words[o];
+        return o == OUTCOME_GARBAGE || o == OUTCOME_NO_ANSWER || o == OUTCOME_TOO_LARGE ? "bad_answer"
+                                                                                        : words[o];
     if (is_quota(status, code))
         return "quota_exhausted";
     switch (status) {

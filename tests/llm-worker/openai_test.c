@@ -31,22 +31,25 @@ Test(openai, usage_and_model_may_be_missing)
 
 Test(openai, what_is_no_completion)
 {
-    static const char *const bodies[] = {
-        "",
-        "[]",
-        "nonsense",
-        "{}",
-        "{\"choices\":[]}",
-        "{\"choices\":[{\"message\":{\"content\":null}}]}",
-        "{\"choices\":[{\"message\":{\"content\":5}}]}",
-        "{\"choices\":{\"0\":{}}}",
-        "{\"error\":{\"message\":\"x\"}}",
-        "{\"choices\":[{\"message\":{\"content\":\"cut",
+    static const struct {
+        const char *body;
+        int ret;
+    } table[] = {
+        {"", -EBADMSG},
+        {"nonsense", -EBADMSG},
+        {"{\"choices\":[{\"message\":{\"content\":\"cut", -EBADMSG},
+        {"[]", -ENODATA},
+        {"{}", -ENODATA},
+        {"{\"choices\":[]}", -ENODATA},
+        {"{\"choices\":[{\"message\":{\"content\":null}}]}", -ENODATA},
+        {"{\"choices\":[{\"message\":{\"content\":5}}]}", -ENODATA},
+        {"{\"choices\":{\"0\":{}}}", -ENODATA},
+        {"{\"error\":{\"message\":\"x\"}}", -ENODATA},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct completion c;
-        cr_expect_eq(openai_read_completion(str_of(bodies[i]), &c), -EBADMSG, "%s", bodies[i]);
+        cr_expect_eq(openai_read_completion(str_of(table[i].body), &c), table[i].ret, "%s", table[i].body);
     }
 }
 

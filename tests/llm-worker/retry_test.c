@@ -28,6 +28,7 @@ Test(retry, which_errors_are_worth_another_try)
         {OUTCOME_CONNECT, 0, "", true, "connect"},
         {OUTCOME_CUT, 200, "", true, "cut"},
         {OUTCOME_GARBAGE, 200, "", true, "bad_answer"},
+        {OUTCOME_NO_ANSWER, 200, "", false, "bad_answer"},
         {OUTCOME_TOO_LARGE, 200, "", false, "bad_answer"},
         {OUTCOME_CANCELLED, 0, "", false, "cancelled"},
     };
