@@ -33,6 +33,11 @@ void admission_close(struct admission *a)
     atomic_store(&a->closed, true);
 }
 
+bool admission_is_closed(const struct admission *a)
+{
+    return atomic_load(&a->closed);
+}
+
 int admission_inside(const struct admission *a)
 {
     return atomic_load(&a->inside);

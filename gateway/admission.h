@@ -26,6 +26,7 @@ void admission_leave(
     struct admission *a,
     int64_t took_us); /* took_us: how long this one was inside; < 0: not to be learned from */
 void admission_close(struct admission *a);
+bool admission_is_closed(const struct admission *a);
 int admission_inside(const struct admission *a);
 
 /* Seconds after which a place is likely free: what one answer takes now, rounded up; 1 to 30. */

@@ -21,10 +21,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/buf.h"
 #include "common/base/id.h"
-#include "common/base/str.h"
 #include "common/proc/loop.h"
 #include "common/wire/event.h"
+#include "gateway/caller.h"
+#include "gateway/correlation.h"
 #include "gateway/http.h"
 #include "gateway/inbox.h"
 #include "gateway/validate.h"
@@ -38,11 +40,12 @@ struct ask {
     struct inbox_node gone_node;
     struct dispatch *dispatch;
 
-    char request_id[ID_UUID_SIZE];
-    char trace_id[ID_TRACE_SIZE];
+    struct caller caller;
+    char trace_id[ID_TRACE_SIZE]; /* the caller's where it brings one */
     char generation_id[ID_SPAN_SIZE];
-    struct ask_input input; /* strings owned by this ask */
-    int64_t start_us;       /* clock_us() */
+    char parent_id[ID_SPAN_SIZE]; /* the caller's span; "" = none */
+    struct ask_input input;       /* strings owned by this ask */
+    struct buf headers;           /* of the answer, complete lines */
     int64_t start_wall_us;
     int64_t deadline_ms; /* clock_ms() */
     int64_t queue_deadline_ms;
@@ -62,7 +65,9 @@ struct ask {
     int64_t queue_us;
 };
 
-struct ask *ask_new(struct dispatch *d, const struct ask_input *input, int64_t start_us);
+/* traceparent: the caller's, NULL when it has sent none. */
+struct ask *ask_new(struct dispatch *d, const struct ask_input *input, const struct caller *caller,
+                    const struct traceparent *parent);
 void ask_free(struct ask *a);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * conf.h - the gateway's configuration (common/conf/conf.h)
+ * conf.h - the gateway's configuration (common/base/conf.h)
  */
 #ifndef ATALAYA_GATEWAY_CONF_H
 #define ATALAYA_GATEWAY_CONF_H
@@ -7,21 +7,36 @@
 #include <stdint.h>
 
 #include "common/base/attr.h"
+#include "common/base/conf.h"
+#include "gateway/cors.h"
+#include "gateway/forwarded.h"
+#include "gateway/userhash.h"
+
+extern const struct conf_table gateway_conf_table;
 
 struct gateway_conf {
     char *host;
     int64_t port;
     int64_t threads;
     int64_t max_in_flight;
-    int64_t request_timeout_ms;
-    int64_t queue_timeout_ms;
-    int64_t drain_timeout_ms;
+    int64_t request_timeout_ms, queue_timeout_ms, drain_timeout_ms;
+    int64_t body_max;
+    int64_t head_timeout_ms, body_timeout_ms, keep_alive_ms;
+    char *tokens_file;
+    int64_t rate_user, rate_token, rate_address, rate_burst;
+    char *trusted_proxies;
+    struct proxies *proxies; /* the same, parsed */
+    struct cors_conf cors;
+    struct cors *allowed; /* the same */
+    int64_t max_words;
+    int log_user_id;
+    char *log_user_id_key;
+    struct userhash users; /* the same */
     char *jobs_endpoint;
     char *events_endpoint;
 };
 
 int gateway_conf_load(struct gateway_conf *c) NODISCARD; /* 0 or -EINVAL, having said why */
 void gateway_conf_free(struct gateway_conf *c);
-void gateway_conf_names(void);
 
 #endif

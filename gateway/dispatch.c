@@ -12,13 +12,13 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/sink.h"
+#include "gateway/notes.h"
 #include "gateway/record.h"
 #include "gateway/workers.h"
 
 #define MESSAGES_PER_TURN 256
 #define HELD_GRACE_MS     500  /* a worker keeps the deadline itself; this is for one that does not */
 #define LAST_WORD_MS      5000 /* how long an answered ask waits for what its worker still has to say */
-#define SCRAPE_MS         2000
 #define ABSENT_MS         2000 /* at the end, wait no longer for a telemetry that has not been heard of lately */
 
 struct dispatch {
@@ -43,7 +43,7 @@ struct dispatch {
     uint64_t generation; /* the high half: a late message about an old ask finds nobody */
     uint64_t epoch;      /* of this life: so does one about an ask of the last */
 
-    atomic_int in_progress;
+    struct notes notes;
     atomic_int facts_workers;
     atomic_bool facts_openai, facts_langfuse, facts_telemetry;
 
@@ -150,18 +150,38 @@ static void check_drained(struct dispatch *d)
         loop_timer_set(d->loop, &d->patience, clock_ms() + ABSENT_MS);
 }
 
-static void send_reply(struct ask *a, struct reply *r)
+/* Where the time went; what did not happen is below zero. */
+static struct timing timing_of(const struct ask *a, const struct job *result)
+{
+    const struct event_attempt *attempts = result ? result->attempts.items : NULL;
+    size_t n = result ? result->attempts.n : 0;
+    struct timing t = {
+        .queue_us = a->dispatches ? a->queue_us : -1,
+        .worker_us = result && result->worker_us > 0 ? result->worker_us : -1,
+        .upstream_us = n ? 0 : -1,
+        .total_us = clock_us() - a->caller.start_us,
+    };
+
+    for (size_t i = 0; i < n; i++)
+        t.upstream_us += attempts[i].duration_us;
+    return t;
+}
+
+/* result: the worker's word, for the timing; NULL: there is none. */
+static void send_reply(struct ask *a, struct reply *r, const struct job *result)
 {
     struct dispatch *d = a->dispatch;
+    struct timing t = timing_of(a, result);
 
     if (!a->promise)
         return;
-    r->request_id = str_of(a->request_id);
-    a->gone = !http_send(a->promise, r);
+    server_timing_write(&a->headers, &t);
+    r->headers = buf_str(&a->headers);
+    enum http_sent sent = http_send(a->promise, r);
     a->promise = NULL;
-    a->status = a->gone ? 0 : r->status;
-    atomic_fetch_sub(&d->in_progress, 1);
-    admission_leave(d->admission, r->status == 200 ? clock_us() - a->start_us : -1);
+    a->gone = sent == HTTP_GONE;
+    a->status = sent == HTTP_SENT ? r->status : 0;
+    admission_leave(d->admission, r->status == 200 ? t.total_us : -1);
 }
 
 static void reply_answer(struct ask *a, const struct job *result)
@@ -172,24 +192,25 @@ static void reply_answer(struct ask *a, const struct job *result)
     json_field_str(&body, "answer", result->answer);
     json_field_str(&body, "trace_id", str_of(a->trace_id));
     json_field_str(&body, "generation_id", str_of(a->generation_id));
-    json_field_str(&body, "request_id", str_of(a->request_id));
+    json_field_str(&body, "request_id", str_of(a->caller.request_id));
     buf_putc(&body, '}');
-    send_reply(a, &(struct reply){.status = 200, .body = buf_str(&body)});
+    send_reply(a, &(struct reply){.status = 200, .body = buf_str(&body)}, result);
     buf_free(&body);
 }
 
-static void reply_failure(struct ask *a, int status, const char *detail, struct str error)
+static void reply_failure(struct ask *a, int status, const char *detail, const struct job *result)
 {
     struct buf body = BUF_INIT(4 * KIB);
     int retry_after = status == 503 ? admission_retry_after(a->dispatch->admission) : 0;
 
     buf_putc(&body, '{');
     json_field_str(&body, "detail", str_of(detail));
-    json_field_str(&body, "error", error);
+    json_field_str(&body, "error", result->error);
     json_field_str(&body, "trace_id", str_of(a->trace_id));
-    json_field_str(&body, "request_id", str_of(a->request_id));
+    json_field_str(&body, "request_id", str_of(a->caller.request_id));
     buf_putc(&body, '}');
-    send_reply(a, &(struct reply){.status = status, .body = buf_str(&body), .retry_after = retry_after});
+    send_reply(a, &(struct reply){.status = status, .body = buf_str(&body), .retry_after = retry_after},
+               result);
     buf_free(&body);
 }
 
@@ -199,11 +220,10 @@ static void finish(struct ask *a, const struct job *result)
     struct dispatch *d = a->dispatch;
     struct event e = record_of_ask(a, result);
 
-    if (a->gone && !e.error.n)
+    if (!a->status && !e.error.n)
         e.error = str_of("client_gone");
     loop_timer_clear(d->loop, &a->timer);
-    record_log(&e);
-    sink_put(d->sink, &e);
+    notes_ask(&d->notes, &e, &a->caller);
     unregister_ask(d, a);
     a->state = ASK_FINISHED;
     if (!a->gone || a->gone_noted)
@@ -215,7 +235,7 @@ static void fail(struct ask *a, int status, const char *detail, const char *erro
 {
     struct job result = {.kind = JOB_FAILED, .error = str_of(error), .error_text = str_of(text)};
 
-    reply_failure(a, status, detail, result.error);
+    reply_failure(a, status, detail, &result);
     finish(a, &result);
 }
 
@@ -230,7 +250,7 @@ static void on_gone(void *owner)
         ask_free(a);
         return;
     }
-    send_reply(a, &(struct reply){.status = 499});
+    send_reply(a, &(struct reply){.status = 499}, NULL);
     if (a->state == ASK_WAITING) {
         queue_remove(d, a);
         finish(a, &(struct job){.kind = JOB_FAILED, .error = str_of("client_gone")});
@@ -260,7 +280,7 @@ static void give_to(struct worker *w, struct ask *a)
     a->state = ASK_HELD;
     a->dispatches++;
     a->dispatched_us = now;
-    a->queue_us = now - a->start_us;
+    a->queue_us = now - a->caller.start_us;
     worker_hold(w, a);
     set_timer(a, a->deadline_ms + HELD_GRACE_MS);
     worker_say(w, &(struct job){
@@ -268,7 +288,7 @@ static void give_to(struct worker *w, struct ask *a)
                       .epoch = d->epoch,
                       .id = a->id,
                       .budget_ms = a->deadline_ms - now / 1000,
-                      .request_id = str_of(a->request_id),
+                      .request_id = str_of(a->caller.request_id),
                       .question = a->input.question,
                       .has_max_words = a->input.has_max_words,
                       .max_words = a->input.max_words,
@@ -394,12 +414,13 @@ static void on_result(struct dispatch *d, const struct zroute *from, const struc
     else if (m->kind == JOB_DONE)
         reply_answer(a, m);
     else
-        reply_failure(a, 502, "Upstream LLM error", m->error);
+        reply_failure(a, 502, "Upstream LLM error", m);
     finish(a, m);
 }
 
 static void on_message(struct dispatch *d, const struct zmsg *z)
 {
+    static struct log_limit unreadable = LOG_LIMIT(1, 60000, "unreadable messages on the jobs socket");
     struct pack_reader *r = NULL;
     struct job m;
     int got = pack_open(&r, z->body.p, z->body.n);
@@ -419,7 +440,7 @@ static void on_message(struct dispatch *d, const struct zmsg *z)
             break;
         }
     }
-    if (got < 0)
+    if (got < 0 && log_allowed(LOG_WARNING, &unreadable))
         log_warning("a message on the jobs socket cannot be read and is ignored: not from an llm-worker of "
                     "this version?");
     pack_close(r);
@@ -456,7 +477,7 @@ static void on_tick(void *arg)
             worker_say(w, &(struct job){.kind = JOB_BEAT, .epoch = d->epoch});
     }
     update_facts(d);
-    sink_gauges(d->sink, (uint64_t)atomic_load(&d->in_progress));
+    sink_gauges(d->sink, (uint64_t)atomic_load(&d->notes.in_progress));
     check_drained(d); /* telemetry may be gone by now */
     loop_timer_set(d->loop, &d->tick, now + JOB_BEAT_MS);
 }
@@ -476,7 +497,7 @@ static void on_timer(void *arg)
         else
             fail(a, 503, "Service Unavailable", "no_worker", "no worker was free before the queue timeout");
     } else if (a->promise) {
-        reply_failure(a, 502, "Upstream LLM error", str_of("timeout"));
+        reply_failure(a, 502, "Upstream LLM error", &(struct job){.error = str_of("timeout")});
         worker_say(a->worker, &(struct job){.kind = JOB_CANCEL, .epoch = d->epoch, .id = a->id});
         set_timer(a, clock_ms() + LAST_WORD_MS);
     } else {
@@ -492,8 +513,8 @@ static void on_submit(void *owner)
 
     register_ask(d, a);
     a->timer = (struct loop_timer){.fn = on_timer, .arg = a};
-    a->deadline_ms = a->start_us / 1000 + d->conf->request_timeout_ms;
-    a->queue_deadline_ms = a->start_us / 1000 + d->conf->queue_timeout_ms;
+    a->deadline_ms = a->caller.start_us / 1000 + d->conf->request_timeout_ms;
+    a->queue_deadline_ms = a->caller.start_us / 1000 + d->conf->queue_timeout_ms;
     set_timer(a, a->queue_deadline_ms < a->deadline_ms ? a->queue_deadline_ms : a->deadline_ms);
     queue_push_back(d, a);
 }
@@ -503,100 +524,6 @@ void dispatch_submit(struct dispatch *d, struct ask *a)
     a->submit_node.fn = on_submit;
     a->submit_node.owner = a;
     inbox_push(&d->inbox, &a->submit_node);
-}
-
-struct note_box {
-    struct inbox_node node;
-    struct dispatch *dispatch;
-    struct note note;
-    int64_t duration_us;
-    int64_t start_wall_us;
-};
-
-static void count(struct dispatch *d, const struct note *n, int64_t duration_us, int64_t start_wall_us)
-{
-    struct event e = {
-        .kind = EVENT_REQUEST,
-        .endpoint = str_of(n->endpoint),
-        .method = str_of(n->method),
-        .status = (uint64_t)n->status,
-        .start_us = start_wall_us,
-        .duration_us = duration_us,
-        .request_id = str_of(n->request_id),
-    };
-
-    record_log(&e);
-    sink_put(d->sink, &e);
-    atomic_fetch_sub(&d->in_progress, 1);
-}
-
-static void on_note(void *owner)
-{
-    struct note_box *b = owner;
-
-    count(b->dispatch, &b->note, b->duration_us, b->start_wall_us);
-    free(b);
-}
-
-void dispatch_note(struct dispatch *d, const struct note *n)
-{
-    struct note_box *b = xcalloc(1, sizeof *b);
-
-    b->dispatch = d;
-    b->note = *n;
-    b->duration_us = clock_us() - n->start_us;
-    b->start_wall_us = wall_us() - b->duration_us;
-    b->node.fn = on_note;
-    b->node.owner = b;
-    inbox_push(&d->inbox, &b->node);
-}
-
-struct scrape_ticket {
-    struct inbox_node node;
-    struct dispatch *dispatch;
-    struct http_promise *promise;
-    struct note note;
-};
-
-static void on_exposition(void *arg, struct str text)
-{
-    struct scrape_ticket *t = arg;
-    struct dispatch *d = t->dispatch;
-    struct buf body = BUF_INIT(4 * KIB);
-    struct reply r = {
-        .status = 200,
-        .type = "text/plain; version=0.0.4; charset=utf-8",
-        .body = text,
-    };
-
-    if (!text.p) {
-        r = reply_detail(&body, 503, "The telemetry process does not answer");
-        r.retry_after = 1;
-    }
-    r.request_id = str_of(t->note.request_id);
-    t->note.status = http_send(t->promise, &r) ? r.status : 0;
-    int64_t took = clock_us() - t->note.start_us;
-    count(d, &t->note, took, wall_us() - took);
-    buf_free(&body);
-    free(t);
-}
-
-static void on_scrape(void *owner)
-{
-    struct scrape_ticket *t = owner;
-    struct dispatch *d = t->dispatch;
-
-    sink_gauges(d->sink, (uint64_t)atomic_load(&d->in_progress));
-    sink_scrape(d->sink, clock_ms() + SCRAPE_MS, on_exposition, t);
-}
-
-void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n)
-{
-    struct scrape_ticket *t = xcalloc(1, sizeof *t);
-
-    *t = (struct scrape_ticket){
-        .node = {.fn = on_scrape, .owner = t}, .dispatch = d, .promise = p, .note = *n};
-    inbox_push(&d->inbox, &t->node);
 }
 
 static void on_inbox(void *arg, uint32_t events)
@@ -614,9 +541,9 @@ static void on_inbox(void *arg, uint32_t events)
     }
 }
 
-void dispatch_begin(struct dispatch *d)
+struct notes *dispatch_notes(struct dispatch *d)
 {
-    atomic_fetch_add(&d->in_progress, 1);
+    return &d->notes;
 }
 
 struct dispatch_facts dispatch_facts(const struct dispatch *d)
@@ -650,6 +577,7 @@ static void on_drain_end(void *arg)
 
 void dispatch_drain(struct dispatch *d, int64_t deadline, void (*fn)(void *arg), void *arg)
 {
+    on_inbox(d, 0); /* what the HTTP threads have left there counts too */
     d->drained = fn;
     d->drained_arg = arg;
     loop_timer_set(d->loop, &d->drain_end, deadline);
@@ -683,6 +611,7 @@ int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_con
         log_error("cannot open the events socket %s: %s", conf->events_endpoint, strerror(-ret));
         goto fail;
     }
+    notes_init(&d->notes, &d->inbox, d->sink, &conf->users);
     d->inbox_io = (struct loop_io){.fd = d->inbox.eventfd, .fn = on_inbox, .arg = d};
     d->router_io = (struct loop_io){.fd = zsock_fd(d->router), .fn = on_router, .arg = d};
     ret = loop_io_set(l, &d->inbox_io, EPOLLIN);

@@ -6,9 +6,8 @@
  *          within their deadline and at most JOB_DISPATCHES_MAX times. P6: an ask whose client has left
  *          is cancelled at its worker at once. P7: an ask that finds no worker within the queue timeout
  *          is 503.
- * Owner    dispatch_submit() takes the ask. Notes copy what they are given.
- * Threads  dispatch_submit(), dispatch_gone(), dispatch_note(), dispatch_scrape() and dispatch_facts()
- *          any; the rest the loop's thread.
+ * Owner    dispatch_submit() takes the ask. The notes are the dispatch's.
+ * Threads  dispatch_submit(), dispatch_gone() and dispatch_facts() any; the rest the loop's thread.
  * Units    milliseconds of clock_ms() for deadlines.
  */
 #ifndef ATALAYA_GATEWAY_DISPATCH_H
@@ -23,6 +22,7 @@
 #include "gateway/admission.h"
 #include "gateway/ask.h"
 #include "gateway/conf.h"
+#include "gateway/notes.h"
 
 struct dispatch;
 
@@ -41,23 +41,8 @@ void dispatch_free(struct dispatch *d);
 void dispatch_submit(struct dispatch *d, struct ask *a); /* a->promise is set */
 void dispatch_gone(void *ask);                           /* the `gone` callback of a->promise */
 
-/* An HTTP request that its thread has answered itself. endpoint and method must be static strings. */
-struct note {
-    const char *endpoint;
-    const char *method;
-    int status;
-    int64_t start_us;
-    char request_id[ID_UUID_SIZE];
-};
-void dispatch_note(struct dispatch *d, const struct note *n);
-
-/* GET /metrics: fetches the exposition and keeps the promise with it; n is noted when that is done. */
-void dispatch_scrape(struct dispatch *d, struct http_promise *p, const struct note *n);
-
+struct notes *dispatch_notes(struct dispatch *d);
 struct dispatch_facts dispatch_facts(const struct dispatch *d);
-
-/* Counts HTTP requests being handled, for app_requests_in_progress. */
-void dispatch_begin(struct dispatch *d);
 
 /* No new asks come any more: calls fn when all are answered and telemetry has every event. What is not answered at
  * `deadline` is given up. */

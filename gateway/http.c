@@ -1,8 +1,9 @@
 #include "gateway/http.h"
 
+#include <assert.h>
 #include <civetweb.h>
 #include <errno.h>
-#include <pthread.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,6 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -18,128 +18,234 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/proc/door.h"
+#include "gateway/conn.h"
 
 #define BODY_FIRST 4096
-
-static _Thread_local int last_recv_fd = -1;
-
-/* civetweb's library resolves recv() to this one. */
-ssize_t recv(int fd, void *buf, size_t n, int flags)
-{
-    last_recv_fd = fd;
-    return recvfrom(fd, buf, n, flags, NULL, NULL);
-}
+#define BODY_SKIPPED                                                                                         \
+    (64 * KIB) /* an unread rest up to here is read and thrown away; beyond, the connection ends */
+#define POISON        '\1' /* framing.h */
+#define QUIET_LOOK_MS 10
+#define KEEP_ALIVE_GAP                                                                                       \
+    15000 /* civetweb's keep-alive timeout also runs while an answer is owed; ours ends idleness */
 
 struct http {
     struct mg_context *mg;
     struct loop *loop;
-    http_handler *handler;
-    void *arg;
-    pthread_mutex_t lock; /* conns */
-    struct conn *conns;
-    atomic_bool stopping; /* nobody keeps a promise any more */
-    const char *host;     /* the configuration's */
-    int port;
-};
-
-/* A client's connection. `lock` guards everything below it: this is what the I/O thread and the connection's
- * thread share. civetweb holds one reference, every promise another. */
-struct conn {
-    struct http *http;
-    struct conn *prev, *next;
-    pthread_mutex_t lock;
-    pthread_cond_t idle; /* signalled when busy becomes false */
-    int refs;
-    int fd; /* -1: not known */
-    bool closed;
-    bool busy; /* an answer is owed or still being sent */
-    struct http_promise *promise;
-    struct buf waited; /* the answer, when the connection's thread waits for it and sends it itself */
+    struct http_conf conf;
+    struct conns conns;
+    struct loop_timer sweep;
+    atomic_int answers; /* being made or sent */
+    struct loop_timer quiet;
+    void (*when_quiet)(void *arg);
+    void *when_quiet_arg;
 };
 
 struct http_promise {
+    struct http *http;
     struct conn *conn;
     bool head_only;
     bool thread_waits;
-    void (*gone)(void *arg);
-    void *arg;
+    enum reply_connection connection;
+};
+
+/* One request while its handler runs. */
+struct in_hand {
+    struct mg_connection *mg;
+    struct http *http;
+    struct conn *conn;
+    struct buf body;
+    bool later;
+    bool ends; /* the connection ends with this answer although more may come in */
 };
 
 /* An answer that the client's receive window did not take at once. It has its own descriptor of the same
  * socket, because civetweb may close its one at any time. */
 struct slow {
+    struct http *http;
     struct conn *conn;
     struct loop_io io;
     struct loop_timer patience;
     struct buf out;
 };
 
-static void conn_unref(struct conn *c)
+/* What civetweb's library finds instead of the C library's. */
+
+static _Thread_local struct conn *mine; /* which this thread serves */
+
+static void learn(struct conn *c, int fd)
 {
     pthread_mutex_lock(&c->lock);
-    int left = --c->refs;
+    c->fd = fd;
     pthread_mutex_unlock(&c->lock);
-    if (left)
-        return;
-    pthread_mutex_destroy(&c->lock);
-    pthread_cond_destroy(&c->idle);
-    buf_free(&c->waited);
-    free(c);
 }
 
-static void conn_idle(struct conn *c)
+static int wait_for_input(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return ppoll(&p, 1, NULL, NULL);
+}
+
+/* glibc's header claims that poll() only writes what it is given. */
+#pragma GCC diagnostic push
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+    struct timespec t = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000};
+    struct conn *c = mine;
+    bool endless = timeout < 0;
+
+    if (c && n == 1) {
+        if (c->fd < 0)
+            learn(c, fds[0].fd);
+        if (c->framing.state == FRAMING_REFUSED && (fds[0].events & POLLIN)) {
+            fds[0].revents = POLLIN; /* recv() has more of what makes civetweb give up */
+            return 1;
+        }
+        /* Nothing but input, or the end of it, wakes a thread that reads: no looking around every two seconds. */
+        endless = !(fds[0].events & POLLOUT) && !atomic_load(&c->all->stopping);
+    }
+    return ppoll(fds, n, endless ? NULL : &t, NULL);
+}
+#pragma GCC diagnostic pop
+
+static ssize_t poison(char *buf)
+{
+    buf[0] = POISON;
+    return 1;
+}
+
+/* Nothing more comes in: 0, or one byte that makes civetweb give up and ask on_error() what to say. */
+static ssize_t end_of_input(struct conn *c, char *buf)
 {
     pthread_mutex_lock(&c->lock);
-    c->busy = false;
-    pthread_cond_broadcast(&c->idle);
+    bool shown_out = c->shown_out, late = c->late;
     pthread_mutex_unlock(&c->lock);
+
+    bool in_head = framing_in_head(&c->framing);
+    if (late && framing_inside(&c->framing))
+        framing_refuse(&c->framing, 408, "the request did not arrive in time");
+    if (late && in_head)
+        return poison(buf);
+    if (shown_out)
+        conn_wait_idle(c); /* what looks like the client's end is ours, and an answer may still be owed */
+    return 0;
 }
+
+static void note_phase(struct conn *c)
+{
+    const struct framing *f = &c->framing;
+
+    conn_enter(c, f->complete > c->handled ? CONN_ANSWER
+                  : framing_in_head(f)     ? CONN_HEAD
+                  : framing_inside(f)      ? CONN_BODY
+                                           : CONN_IDLE);
+}
+
+ssize_t recv(int fd, void *buf, size_t n, int flags)
+{
+    struct conn *c = mine;
+
+    if (!c || n == 0)
+        return recvfrom(fd, buf, n, flags, NULL, NULL);
+    if (c->framing.state == FRAMING_REFUSED)
+        return poison(buf);
+    /* Room for a method that has been held back; a head is read with much more of it. */
+    size_t room = n > 2 * FRAMING_WORD_SIZE ? FRAMING_WORD_SIZE : 0;
+    for (;;) {
+        char *in = (char *)buf + room;
+        ssize_t got = recvfrom(fd, in, n - room, flags, NULL, NULL);
+        if (got == 0)
+            return end_of_input(c, buf);
+        if (got < 0)
+            return got;
+        size_t left = framing_filter(&c->framing, buf, in, (size_t)got);
+        note_phase(c);
+        if (left > 0)
+            return (ssize_t)left;
+        if (wait_for_input(fd) < 0) /* all of it was for the filter */
+            return -1;
+    }
+}
+
+/* Quiet: no answer is being made or sent. */
+
+static void enter(struct http *h)
+{
+    atomic_fetch_add(&h->answers, 1);
+}
+
+static void leave(struct http *h)
+{
+    atomic_fetch_sub(&h->answers, 1);
+}
+
+static void look_for_quiet(void *arg)
+{
+    struct http *h = arg;
+
+    if (atomic_load(&h->answers) == 0)
+        h->when_quiet(h->when_quiet_arg);
+    else
+        loop_timer_set(h->loop, &h->quiet, clock_ms() + QUIET_LOOK_MS);
+}
+
+void http_when_quiet(struct http *h, void (*fn)(void *arg), void *arg)
+{
+    h->when_quiet = fn;
+    h->when_quiet_arg = arg;
+    look_for_quiet(h);
+}
+
+/* Connections. */
 
 static int on_connection(const struct mg_connection *mg, void **data)
 {
     struct http *h = mg_get_user_data(mg_get_context(mg));
-    struct conn *c = xcalloc(1, sizeof *c);
-    pthread_condattr_t attr;
 
-    c->http = h;
-    c->refs = 1;
-    c->fd = -1;
-    c->waited = BUF_INIT(0);
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->idle, &attr);
-    pthread_condattr_destroy(&attr);
-    last_recv_fd = -1; /* what this thread reads next is this connection */
-
-    pthread_mutex_lock(&h->lock);
-    c->next = h->conns;
-    if (c->next)
-        c->next->prev = c;
-    h->conns = c;
-    pthread_mutex_unlock(&h->lock);
-    *data = c;
+    *data = mine = conn_new(&h->conns);
     return 0;
 }
 
 static void on_close(const struct mg_connection *mg)
 {
     struct conn *c = mg_get_user_connection_data(mg);
-    struct http *h = c->http;
 
-    pthread_mutex_lock(&h->lock);
-    *(c->prev ? &c->prev->next : &h->conns) = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    pthread_mutex_unlock(&h->lock);
+    mine = NULL;
+    conn_close(c);
+}
 
-    pthread_mutex_lock(&c->lock);
-    c->closed = true;
-    c->fd = -1;
-    if (c->promise)
-        c->promise->gone(c->promise->arg);
-    pthread_mutex_unlock(&c->lock);
-    conn_unref(c);
+static void on_sweep(void *arg)
+{
+    struct http *h = arg;
+    int64_t now = clock_ms();
+
+    conns_sweep(&h->conns, now);
+    loop_timer_set(h->loop, &h->sweep, now + HTTP_SWEEP_MS);
+}
+
+/* Closing while something is unread sends a reset, and a reset takes back the answer that says why. */
+static void linger(struct conn *c)
+{
+    char waste[4096];
+    size_t n = 0;
+    int64_t now = clock_ms();
+    const int64_t until = now + HTTP_LINGER_MS;
+
+    conn_enter(c, CONN_LINGER);
+    shutdown(c->fd, SHUT_WR);
+    for (; n < HTTP_LINGER_BYTES && now < until; now = clock_ms()) {
+        struct pollfd p = {.fd = c->fd, .events = POLLIN};
+        struct timespec t = {.tv_sec = (until - now) / 1000, .tv_nsec = (until - now) % 1000 * 1000000};
+        if (ppoll(&p, 1, &t, NULL) <= 0)
+            return;
+        ssize_t got = recvfrom(c->fd, waste, sizeof waste, MSG_DONTWAIT, NULL, NULL);
+        if (got <= 0)
+            return;
+        n += (size_t)got;
+    }
 }
 
 static bool has_token(const char *list, const char *token)
@@ -160,35 +266,122 @@ static bool has_token(const char *list, const char *token)
 }
 
 /* As civetweb decides it: when it would close, the thread must not return before the answer is out. */
-static bool stays_open(const struct mg_connection *mg)
+static enum reply_connection connection_of(const struct in_hand *in)
 {
-    const char *header = mg_get_header(mg, "Connection");
-    const struct mg_request_info *info = mg_get_request_info(mg);
+    const char *header = mg_get_header(in->mg, "Connection");
+    const char *version = mg_get_request_info(in->mg)->http_version;
+    bool one_one = version && strcmp(version, "1.1") == 0;
 
-    if (header)
-        return has_token(header, "keep-alive");
-    return info->http_version && strcmp(info->http_version, "1.1") == 0;
+    if (in->ends || mg_get_header(in->mg, "Upgrade"))
+        return REPLY_CLOSE;
+    if (header ? !has_token(header, "keep-alive") : !one_one)
+        return REPLY_CLOSE;
+    return one_one ? REPLY_KEEP : REPLY_KEEP_1_0;
 }
 
-struct in_hand {
-    struct mg_connection *mg;
-    struct conn *conn;
-    bool later;
-};
+/* Requests. */
 
-const char *http_header(const struct http_request *q, const char *name)
+const char *http_field(const struct http_request *q, const char *name)
 {
     const struct in_hand *in = q->hold;
 
     return mg_get_header(in->mg, name);
 }
 
+const char *http_field_once(const struct http_request *q, const char *name)
+{
+    const struct in_hand *in = q->hold;
+    const struct mg_request_info *info = mg_get_request_info(in->mg);
+    const char *found = NULL;
+
+    for (int i = 0; i < info->num_headers; i++)
+        if (strcasecmp(info->http_headers[i].name, name) == 0) {
+            if (found)
+                return NULL;
+            found = info->http_headers[i].value;
+        }
+    return found;
+}
+
+void http_field_list(const struct http_request *q, const char *name, struct buf *out)
+{
+    const struct in_hand *in = q->hold;
+    const struct mg_request_info *info = mg_get_request_info(in->mg);
+
+    for (int i = 0; i < info->num_headers; i++)
+        if (strcasecmp(info->http_headers[i].name, name) == 0) {
+            buf_puts(out, out->len ? "," : "");
+            buf_puts(out, info->http_headers[i].value);
+        }
+}
+
+/* All of the request has come in; framing is about this one until then. */
+static bool is_complete(const struct conn *c)
+{
+    return c->framing.complete >= c->handled;
+}
+
+static bool waits_to_be_asked(const struct framing *f)
+{
+    return f->expects && !f->one_zero &&
+           ((f->state == FRAMING_BODY && f->left == f->length) || f->state == FRAMING_CHUNK_FIRST);
+}
+
+static int cannot_read(struct in_hand *in, int status, const char *text, const char **why)
+{
+    in->ends = true;
+    *why = text;
+    return status;
+}
+
+int http_body(struct http_request *q, size_t max, struct str *body, const char **why)
+{
+    struct in_hand *in = q->hold;
+    const struct framing *f = &in->conn->framing;
+    int got = 1;
+
+    if (!is_complete(in->conn)) {
+        if (f->has_length && f->length > max)
+            return cannot_read(in, 413, "Request body too large", why);
+        if (waits_to_be_asked(f))
+            mg_write(in->mg, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    }
+    in->body = BUF_INIT(max + BODY_FIRST);
+    while (got > 0 && in->body.len <= max) {
+        char *at = buf_reserve(&in->body, BODY_FIRST);
+        if (!at)
+            abort(); /* max leaves room for one more piece */
+        got = mg_read(in->mg, at, BODY_FIRST);
+        in->body.len += got > 0 ? (size_t)got : 0;
+    }
+    if (in->body.len > max)
+        return cannot_read(in, 413, "Request body too large", why);
+    if (!is_complete(in->conn))
+        return f->state == FRAMING_REFUSED
+                   ? cannot_read(in, f->status, f->why, why)
+                   : cannot_read(in, 400, "the body ended before its announced length", why);
+    if (in->body.data)
+        in->body.data[in->body.len] = '\0';
+    *body = buf_str(&in->body);
+    return 0;
+}
+
+/* A body that nobody has asked for: a short rest is skipped, for a long one the connection is given up. */
+static void leave_body(struct in_hand *in)
+{
+    const struct framing *f = &in->conn->framing;
+
+    if (!is_complete(in->conn) && (f->expects || f->chunked || f->left > BODY_SKIPPED))
+        in->ends = true;
+}
+
 void http_answer(struct http_request *q, const struct reply *r)
 {
     struct in_hand *in = q->hold;
-    struct buf out = BUF_INIT(r->body.n + HTTP_HEADERS_MAX);
+    struct buf out = BUF_INIT(r->body.n + 2 * HTTP_HEADERS_MAX);
 
-    reply_render(&out, r, str_eq(q->method, "HEAD"), !stays_open(in->mg));
+    leave_body(in);
+    reply_render(&out, r, str_eq(q->method, "HEAD"), connection_of(in));
     mg_write(in->mg, out.data, out.len);
     buf_free(&out);
 }
@@ -198,32 +391,36 @@ struct http_promise *http_later(struct http_request *q, void (*gone)(void *arg),
     struct in_hand *in = q->hold;
     struct conn *c = in->conn;
     struct http_promise *p = xcalloc(1, sizeof *p);
+    enum reply_connection connection = connection_of(in);
 
     in->later = true;
+    enter(in->http);
     pthread_mutex_lock(&c->lock);
     *p = (struct http_promise){
+        .http = in->http,
         .conn = c,
         .head_only = str_eq(q->method, "HEAD"),
-        .thread_waits = c->fd < 0 || !stays_open(in->mg),
-        .gone = gone,
-        .arg = arg,
+        .thread_waits = connection == REPLY_CLOSE,
+        .connection = connection,
     };
-    c->refs++;
+    conn_ref(c);
     c->busy = true;
-    c->promise = p;
+    c->gone = gone;
+    c->gone_arg = arg;
     pthread_mutex_unlock(&c->lock);
     return p;
 }
 
 static void slow_done(struct slow *s)
 {
-    struct loop *l = s->conn->http->loop;
+    struct loop *l = s->http->loop;
 
     loop_io_clear(l, &s->io);
     loop_timer_clear(l, &s->patience);
     close(s->io.fd);
-    conn_idle(s->conn);
+    conn_is_idle(s->conn);
     conn_unref(s->conn);
+    leave(s->http);
     buf_free(&s->out);
     free(s);
 }
@@ -240,7 +437,6 @@ static void slow_expired(void *arg)
 static void slow_writable(void *arg, uint32_t events)
 {
     struct slow *s = arg;
-    struct loop *l = s->conn->http->loop;
 
     (void)events;
     ssize_t put = send(s->io.fd, s->out.data, s->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -254,112 +450,82 @@ static void slow_writable(void *arg, uint32_t events)
     if (s->out.len == 0)
         slow_done(s);
     else
-        loop_timer_set(l, &s->patience, clock_ms() + HTTP_SLOW_MS);
+        loop_timer_set(s->http->loop, &s->patience, clock_ms() + HTTP_SLOW_MS);
 }
 
 /* Takes `out` over. The connection is locked and stays busy. */
-static bool slow_start(struct conn *c, struct buf *out)
+static bool slow_start(struct http *h, struct conn *c, struct buf *out)
 {
     int fd = dup(c->fd);
 
     if (fd < 0)
         return false;
     struct slow *s = xcalloc(1, sizeof *s);
+    s->http = h;
     s->conn = c;
-    c->refs++;
+    conn_ref(c);
+    enter(h);
     s->out = *out;
     *out = BUF_INIT(0);
     s->io = (struct loop_io){.fd = fd, .fn = slow_writable, .arg = s};
     s->patience = (struct loop_timer){.fn = slow_expired, .arg = s};
-    if (loop_io_set(c->http->loop, &s->io, EPOLLOUT) < 0)
+    if (loop_io_set(h->loop, &s->io, EPOLLOUT) < 0)
         abort();
-    loop_timer_set(c->http->loop, &s->patience, clock_ms() + HTTP_SLOW_MS);
+    loop_timer_set(h->loop, &s->patience, clock_ms() + HTTP_SLOW_MS);
     return true;
 }
 
-/* With the connection locked. Returns true when the connection is idle again. */
-static bool send_now(struct conn *c, struct buf *out)
+/* With the connection locked. */
+static enum http_sent send_now(struct http *h, struct conn *c, struct buf *out)
 {
     ssize_t put = send(c->fd, out->data, out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
+    c->busy = false;
     if (put < 0 && errno != EAGAIN && errno != EINTR)
-        return true; /* the connection broke: its thread sees that too */
+        return HTTP_BROKEN; /* its thread sees that too */
     if (put > 0)
         buf_consume(out, (size_t)put);
-    if (out->len == 0)
-        return true;
-    if (slow_start(c, out))
-        return false;
-    shutdown(c->fd, SHUT_RDWR); /* half an answer must not look like a whole one */
-    return true;
+    if (out->len > 0) {
+        c->busy = slow_start(h, c, out);
+        if (!c->busy)
+            shutdown(c->fd, SHUT_RDWR); /* half an answer must not look like a whole one */
+    }
+    return HTTP_SENT;
 }
 
-bool http_send(struct http_promise *p, const struct reply *r)
+enum http_sent http_send(struct http_promise *p, const struct reply *r)
 {
+    struct http *h = p->http;
     struct conn *c = p->conn;
-    struct buf out = BUF_INIT(r->body.n + HTTP_HEADERS_MAX);
+    struct buf out = BUF_INIT(r->body.n + 2 * HTTP_HEADERS_MAX);
+    enum http_sent sent = HTTP_SENT;
 
-    reply_render(&out, r, p->head_only, p->thread_waits);
+    reply_render(&out, r, p->head_only, p->connection);
     pthread_mutex_lock(&c->lock);
-    bool there = !c->closed;
-    c->promise = NULL;
-    if (there && p->thread_waits) {
+    c->gone = NULL;
+    if (c->closed) {
+        sent = HTTP_GONE;
+    } else if (p->thread_waits) {
         buf_free(&c->waited);
         c->waited = out;
         out = BUF_INIT(0);
         c->busy = false;
-    } else if (!there || send_now(c, &out)) {
-        c->busy = false;
+    } else {
+        sent = send_now(h, c, &out);
     }
-    if (!c->busy)
+    if (!c->busy) {
+        c->since_ms = clock_ms();
         pthread_cond_broadcast(&c->idle);
+    }
     pthread_mutex_unlock(&c->lock);
     conn_unref(c);
+    leave(h);
     buf_free(&out);
     free(p);
-    return there;
+    return sent;
 }
 
-/* The peer has closed or broken the connection, as far as can be seen without taking bytes from it. */
-static bool peer_gone(int fd)
-{
-    char byte;
-    ssize_t n = recvfrom(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
-
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
-}
-
-/* Until nothing is owed on this connection, or the client has gone. */
-static bool wait_idle(struct conn *c)
-{
-    bool gone = false;
-
-    pthread_mutex_lock(&c->lock);
-    while (c->busy && !gone) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += 250 * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&c->idle, &c->lock, &until);
-        gone = c->busy && (atomic_load(&c->http->stopping) || (c->fd >= 0 && peer_gone(c->fd)));
-    }
-    pthread_mutex_unlock(&c->lock);
-    return !gone;
-}
-
-static bool read_body(struct mg_connection *mg, struct buf *body)
-{
-    for (;;) {
-        char *at = buf_reserve(body, BODY_FIRST);
-        if (!at)
-            return false;
-        int got = mg_read(mg, at, BODY_FIRST);
-        if (got <= 0)
-            return true;
-        body->len += (size_t)got;
-    }
-}
+/* civetweb's callbacks. */
 
 static int hex_digit(char c)
 {
@@ -387,48 +553,70 @@ static struct str percent_decode(char *s)
     return (struct str){s, (size_t)(to - s)};
 }
 
+static void handle(struct http *h, struct in_hand *in)
+{
+    const struct mg_request_info *info = mg_get_request_info(in->mg);
+    struct conn *c = in->conn;
+    char *path = xstrdup(info->local_uri_raw ? info->local_uri_raw : info->request_uri);
+    struct http_request q = {
+        .method = str_of(info->request_method),
+        .path = percent_decode(path),
+        .query = info->query_string,
+        .peer = info->remote_addr,
+        .start_us = clock_us(),
+        .hold = in,
+    };
+
+    h->conf.handler(h->conf.arg, &q);
+    free(path);
+    buf_free(&in->body);
+    if (in->later && connection_of(in) == REPLY_CLOSE && conn_wait_idle(c))
+        mg_write(in->mg, c->waited.data, c->waited.len);
+    if (in->ends) {
+        mg_disable_connection_keep_alive(in->mg);
+        linger(c);
+    }
+}
+
 static int on_request(struct mg_connection *mg)
 {
-    const struct mg_request_info *info = mg_get_request_info(mg);
-    struct conn *c = info->conn_data;
-    struct http *h = c->http;
-    struct in_hand in = {mg, c, false};
-    struct buf body = BUF_INIT(REQUEST_BODY_MAX + BODY_FIRST);
-    struct http_request q = {.method = str_of(info->request_method), .hold = &in};
+    struct conn *c = mg_get_request_info(mg)->conn_data;
+    struct http *h = mg_get_user_data(mg_get_context(mg));
+    struct in_hand in = {.mg = mg, .http = h, .conn = c};
 
-    if (c->fd < 0)
-        c->fd = last_recv_fd;
-    if (!wait_idle(c) || atomic_load(&h->stopping)) /* a pipelined request: its predecessor first */
+    assert(c->fd >= 0); /* civetweb reads by way of our poll() and recv() */
+    /* A pipelined request: its predecessor first. */
+    if (!conn_wait_idle(c) || atomic_load(&h->conns.stopping))
         return -1;
-    q.start_us = clock_us();
-    if (!read_body(mg, &body) || body.len > REQUEST_BODY_MAX) {
-        q.body_too_large = true;
-        buf_reset(&body);
-    }
-    char *path = xstrdup(info->local_uri_raw ? info->local_uri_raw : info->request_uri);
-    q.path = percent_decode(path);
-    q.body = buf_str(&body);
-    h->handler(h->arg, &q);
-    free(path);
-    buf_free(&body);
-
-    if (in.later && (c->fd < 0 || !stays_open(mg))) {
-        if (!wait_idle(c))
-            return -1;
-        mg_write(mg, c->waited.data, c->waited.len);
-    }
+    enter(h);
+    conn_in_hand(c, true);
+    c->handled++;
+    note_phase(c);
+    handle(h, &in);
+    conn_in_hand(c, false);
+    leave(h);
     return 200;
 }
 
-/* What civetweb itself answers (a head it cannot read, too many headers) speaks our API's language too. */
+/* What civetweb or framing.h cannot take for a request; the connection ends with this. */
 static int on_error(struct mg_connection *mg, int status, const char *text)
 {
+    struct http *h = mg_get_user_data(mg_get_context(mg));
+    struct conn *c = mine;
     struct buf body = BUF_INIT(4 * KIB);
     struct buf out = BUF_INIT(8 * KIB);
-    struct reply r = reply_detail(&body, status, text && *text ? text : "Bad request");
 
-    reply_render(&out, &r, false, true);
+    if (!c || !conn_wait_idle(c))
+        return 0;
+    if (c->framing.state == FRAMING_REFUSED) {
+        status = c->framing.status;
+        text = c->framing.why;
+    }
+    struct reply r = reply_detail(&body, status, text && *text ? text : "Bad request");
+    reply_render(&out, &r, false, REPLY_CLOSE);
     mg_write(mg, out.data, out.len);
+    h->conf.refused(h->conf.arg, status, text, mg_get_request_info(mg)->remote_addr);
+    linger(c);
     buf_free(&out);
     buf_free(&body);
     return 0;
@@ -441,9 +629,9 @@ static int on_log(const struct mg_connection *mg, const char *text)
     return 1;
 }
 
-int http_start(struct http **out, struct loop *l, const struct http_conf *c, http_handler *handler, void *arg)
+static struct mg_context *start_civetweb(struct http *h, const struct http_conf *c)
 {
-    char ports[64], threads[16], keep_alive[16], headers[16];
+    char ports[64], threads[16], keep_alive[24], headers[16];
     const char *options[] = {"listening_ports",
                              ports,
                              "num_threads",
@@ -453,7 +641,7 @@ int http_start(struct http **out, struct loop *l, const struct http_conf *c, htt
                              "keep_alive_timeout_ms",
                              keep_alive,
                              "request_timeout_ms",
-                             "30000",
+                             keep_alive,
                              "tcp_nodelay",
                              "1",
                              "listen_backlog",
@@ -467,37 +655,48 @@ int http_start(struct http **out, struct loop *l, const struct http_conf *c, htt
                              "max_request_size",
                              headers,
                              NULL};
-    struct mg_callbacks callbacks = {
+    static const struct mg_callbacks callbacks = {
         .begin_request = on_request,
         .init_connection = on_connection,
         .connection_close = on_close,
         .http_error = on_error,
         .log_message = on_log,
     };
+    int64_t longest = c->request_ms > c->body_ms ? c->request_ms : c->body_ms;
+
+    longest = longest > c->keep_alive_ms ? longest : c->keep_alive_ms;
+    snprintf(ports, sizeof ports, "%s:%d", c->host, c->port);
+    snprintf(threads, sizeof threads, "%d", c->threads + HTTP_SPARE_THREADS);
+    snprintf(keep_alive, sizeof keep_alive, "%lld", (long long)longest + KEEP_ALIVE_GAP);
+    snprintf(headers, sizeof headers, "%u", HTTP_HEADERS_MAX + BODY_FIRST);
+    return mg_start(&callbacks, h, options);
+}
+
+int http_start(struct http **out, struct loop *l, const struct http_conf *c)
+{
     int ret = door_check(c->host, c->port, "HOST", "PORT");
 
     if (ret < 0)
         return ret;
-    snprintf(ports, sizeof ports, "%s:%d", c->host, c->port);
-    snprintf(threads, sizeof threads, "%d", c->threads);
-    snprintf(keep_alive, sizeof keep_alive, "%d", c->keep_alive_ms);
-    snprintf(headers, sizeof headers, "%u", HTTP_HEADERS_MAX);
     struct http *h = xcalloc(1, sizeof *h);
     h->loop = l;
-    h->handler = handler;
-    h->arg = arg;
-    h->host = c->host;
-    h->port = c->port;
-    pthread_mutex_init(&h->lock, NULL);
+    h->conf = *c;
+    conns_init(&h->conns);
+    h->conns.limit = c->threads;
+    h->conns.head_ms = c->head_ms;
+    h->conns.body_ms = c->body_ms;
+    h->conns.keep_alive_ms = c->keep_alive_ms;
+    h->sweep = (struct loop_timer){.fn = on_sweep, .arg = h};
+    h->quiet = (struct loop_timer){.fn = look_for_quiet, .arg = h};
     mg_init_library(0);
-    h->mg = mg_start(&callbacks, h, options);
+    h->mg = start_civetweb(h, c);
     if (!h->mg) {
-        log_error("the HTTP server does not start with %d threads on %s", c->threads, ports);
+        log_error("the HTTP server does not start with %d threads on %s:%d", c->threads, c->host, c->port);
         mg_exit_library();
-        pthread_mutex_destroy(&h->lock);
         free(h);
         return -EIO;
     }
+    on_sweep(h);
     *out = h;
     return 0;
 }
@@ -506,20 +705,12 @@ void http_stop(struct http *h)
 {
     if (!h)
         return;
-    atomic_store(&h->stopping, true);
-    /* Idle threads sleep in poll() for up to two seconds; the end of their connection wakes them now. */
-    pthread_mutex_lock(&h->lock);
-    for (struct conn *c = h->conns; c; c = c->next) {
-        pthread_mutex_lock(&c->lock);
-        if (c->fd >= 0)
-            shutdown(c->fd, SHUT_RD);
-        pthread_mutex_unlock(&c->lock);
-    }
-    pthread_mutex_unlock(&h->lock);
-    struct knock *k = door_knock(h->host, h->port);
+    loop_timer_clear(h->loop, &h->sweep);
+    loop_timer_clear(h->loop, &h->quiet);
+    conns_stop(&h->conns);
+    struct knock *k = door_knock(h->conf.host, h->conf.port);
     mg_stop(h->mg);
     door_answered(k);
     mg_exit_library();
-    pthread_mutex_destroy(&h->lock);
     free(h);
 }

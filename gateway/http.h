@@ -6,20 +6,21 @@
  *          (http_send). With a promise the thread goes back to reading its connection: it costs no wake-up
  *          when the answer comes, and it sees at once when the client leaves.
  *
- * How      civetweb gives no access to a connection's descriptor. This file defines recv(), which
- *          civetweb's library calls, and remembers the descriptor of the last call on each thread. Where
- *          that did not work, and on connections that end with this answer (HTTP/1.0, Connection: close),
- *          the thread waits for the promise instead and writes the answer itself. docs/decisions/0003 says
- *          what was measured.
+ * How      civetweb gives no access to a connection's descriptor, and reads requests that it should not. This file
+ *          defines poll() and recv(), which civetweb's library calls: they learn the descriptor, and pass what
+ *          comes in through framing.h. On connections that end with this answer (HTTP/1.0, Connection: close) the
+ *          thread waits for the promise instead and writes the answer itself. docs/decisions/0003 and 0013 say
+ *          what was measured and why.
  *
  * Owner    everything in struct http_request is borrowed until the handler returns. A promise is consumed
  *          by http_send(), which must be called exactly once for each.
- * Threads  handler, http_answer(), http_later(): the connection's thread. http_send(): the loop's thread.
- *          The `gone` callback: the connection's thread, with the connection locked; it must not call into
- *          this file.
- * Errors   http_start(): 0 or -errno, having logged why.
- * Limits   REQUEST_BODY_MAX (413), HTTP_HEADERS_MAX (400 from civetweb), HTTP_SLOW_MS for a client that
- *          does not read.
+ * Threads  handler, http_body(), http_answer(), http_later(), the `refused` callback: the connection's thread.
+ *          http_send(): the loop's thread. The `gone` callback: the connection's thread, with the connection
+ *          locked; it must not call into this file.
+ * Errors   http_start(): 0 or -errno, having logged why. What is no request is answered here, in the API's form: 400,
+ *          408, 413, 414, 417, 431, 501, 505, each with a `detail`, and the connection ends.
+ * Limits   framing.h; HTTP_SLOW_MS for a client that does not read; HTTP_LINGER_MS for one that does not stop.
+ * Source   RFC 9110, RFC 9112
  */
 #ifndef ATALAYA_GATEWAY_HTTP_H
 #define ATALAYA_GATEWAY_HTTP_H
@@ -37,32 +38,57 @@ struct http_promise;
 
 struct http_request {
     struct str method;
-    struct str path; /* percent-decoded, without the query */
-    struct str body;
-    bool body_too_large; /* body is empty then */
-    int64_t start_us;    /* clock_us() when the head had been read */
+    struct str path;   /* percent-decoded, without the query */
+    const char *query; /* as it came, without ?; NULL: there is none */
+    const char *peer;  /* its address, as text */
+    int64_t start_us;  /* clock_us() when the head had been read */
     void *hold;
 };
+
+typedef void http_handler(void *arg, struct http_request *q);
+/* A request that never reached the handler has been answered with `status`. */
+typedef void http_refused(void *arg, int status, const char *why, const char *peer);
 
 struct http_conf {
     const char *host;
     int port;
-    int threads;       /* connections served at once */
-    int keep_alive_ms; /* also bounds how long an answer may take to come */
+    int threads;           /* connections served at once */
+    int64_t request_ms;    /* how long an answer may take to come */
+    int64_t head_ms;       /* for a request's head, from its first byte */
+    int64_t body_ms;       /* for its body, from the end of its head */
+    int64_t keep_alive_ms; /* without a request */
+    http_handler *handler;
+    http_refused *refused;
+    void *arg;
 };
 
-typedef void http_handler(void *arg, struct http_request *q);
-
-int http_start(struct http **out, struct loop *l, const struct http_conf *c, http_handler *handler,
-               void *arg) NODISCARD;
+int http_start(struct http **out, struct loop *l, const struct http_conf *c) NODISCARD;
 void http_stop(struct http *h); /* every promise must have been kept */
 
-const char *http_header(const struct http_request *q, const char *name); /* NULL when it is not there */
+/* Calls fn on the loop's thread when every answer is out, those of slow readers too. */
+void http_when_quiet(struct http *h, void (*fn)(void *arg), void *arg);
+
+const char *http_field(const struct http_request *q,
+                       const char *name); /* the first; NULL when it is not there */
+const char *http_field_once(const struct http_request *q,
+                            const char *name); /* NULL also when there are several */
+void http_field_list(const struct http_request *q, const char *name,
+                     struct buf *out); /* all, joined by commas */
+
+/* Reads the body, and asks for it first where the client waits to be asked. 0, or a status: 413 when it has more than
+ * `max` bytes, 408 or 400 when it does not come as announced; then *why says so, and the connection ends with the
+ * answer. */
+int http_body(struct http_request *q, size_t max, struct str *body, const char **why) NODISCARD;
+
 void http_answer(struct http_request *q, const struct reply *r);
 struct http_promise *http_later(struct http_request *q, void (*gone)(void *arg), void *arg);
 
-/* Returns false when the client had gone: then `gone` has been called, or is never called afterwards in any
- * case. */
-bool http_send(struct http_promise *p, const struct reply *r);
+enum http_sent {
+    HTTP_SENT,
+    HTTP_GONE,   /* the client had left: `gone` has been called */
+    HTTP_BROKEN, /* it left just now: `gone` is not called any more */
+};
+
+enum http_sent http_send(struct http_promise *p, const struct reply *r);
 
 #endif

@@ -11,10 +11,11 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
         .method = str_of("POST"),
         .status = (uint64_t)a->status,
         .start_us = a->start_wall_us,
-        .duration_us = clock_us() - a->start_us,
-        .request_id = str_of(a->request_id),
+        .duration_us = clock_us() - a->caller.start_us,
+        .request_id = str_of(a->caller.request_id),
         .trace_id = str_of(a->trace_id),
         .generation_id = str_of(a->generation_id),
+        .parent_id = str_of(a->parent_id),
         .user_id = a->input.user_id,
         .question = a->input.question,
         .answer = r->answer,
@@ -36,17 +37,21 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
     };
 }
 
-void record_log(const struct event *e)
+void record_log(const struct event *e, const struct caller *c, const char *user)
 {
     enum log_level level = e->status >= 500 ? LOG_WARNING : LOG_INFO;
+    const struct log_field *asked = LOG_FIELDS(
+        LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint), LOG_STR("method", e->method),
+        LOG_INT("status", e->status), LOG_INT("duration_ms", e->duration_us / 1000),
+        LOG_CSTR("client", c->address), LOG_CSTR("token", c->token), LOG_CSTR("user_id", user),
+        LOG_STR("trace_id", e->trace_id), LOG_INT("attempts", e->attempts.n), LOG_STR("model", e->model),
+        LOG_INT("tokens", e->total_tokens), LOG_STR("error", e->error), LOG_STR("error_text", e->error_text));
+    const struct log_field *other = LOG_FIELDS(
+        LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint), LOG_STR("method", e->method),
+        LOG_INT("status", e->status), LOG_INT("duration_ms", e->duration_us / 1000),
+        LOG_CSTR("client", c->address), LOG_CSTR("token", c->token), LOG_STR("error", e->error));
 
-    log_event(level,
-              LOG_FIELDS(LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint),
-                         LOG_STR("method", e->method), LOG_INT("status", e->status),
-                         LOG_INT("duration_ms", e->duration_us / 1000), LOG_STR("trace_id", e->trace_id),
-                         LOG_INT("attempts", e->attempts.n), LOG_STR("model", e->model),
-                         LOG_INT("tokens", e->total_tokens), LOG_STR("error", e->error),
-                         LOG_STR("error_text", e->error_text)),
+    log_event(level, e->trace_id.n ? asked : other,
               e->status ? "request completed in %.3fs" : "client left after %.3fs",
               (double)e->duration_us / 1e6);
 }

@@ -14,6 +14,7 @@
  */
 struct event record_of_ask(const struct ask *a, const struct job *result);
 
-void record_log(const struct event *e);
+/* user: what the log may show of the user id. */
+void record_log(const struct event *e, const struct caller *c, const char *user);
 
 #endif

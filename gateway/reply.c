@@ -1,5 +1,7 @@
 #include "gateway/reply.h"
 
+#include <time.h>
+
 #include "common/base/json.h"
 
 static const struct {
@@ -7,15 +9,24 @@ static const struct {
     const char *reason;
 } reasons[] = {
     {200, "OK"},
+    {202, "Accepted"},
+    {307, "Temporary Redirect"},
     {400, "Bad Request"},
+    {401, "Unauthorized"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
+    {408, "Request Timeout"},
     {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {417, "Expectation Failed"},
     {422, "Unprocessable Content"},
+    {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
+    {501, "Not Implemented"},
     {502, "Bad Gateway"},
     {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
 };
 
 static const char *reason(int status)
@@ -26,18 +37,41 @@ static const char *reason(int status)
     return "Status";
 }
 
-void reply_render(struct buf *out, const struct reply *r, bool head_only, bool close)
+/* RFC 9110 5.6.7; written once a second per thread. */
+static const char *date(void)
 {
-    buf_printf(out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n", r->status,
-               reason(r->status), r->type ? r->type : REPLY_JSON, r->body.n);
-    if (r->request_id.n)
-        buf_printf(out, "X-Request-ID: %.*s\r\n", (int)r->request_id.n, r->request_id.p);
+    static _Thread_local char text[32];
+    static _Thread_local time_t written;
+    time_t now = time(NULL);
+
+    if (now != written || !*text) {
+        struct tm tm;
+        gmtime_r(&now, &tm);
+        strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        written = now;
+    }
+    return text;
+}
+
+void reply_render(struct buf *out, const struct reply *r, bool head_only, enum reply_connection connection)
+{
+    static const char *const connections[] = {
+        [REPLY_KEEP] = "",
+        [REPLY_KEEP_1_0] = "Connection: keep-alive\r\n",
+        [REPLY_CLOSE] = "Connection: close\r\n",
+    };
+    const char *type = r->type ? r->type : REPLY_JSON;
+
+    buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n", r->status, reason(r->status),
+               date(), r->body.n);
+    if (*type)
+        buf_printf(out, "Content-Type: %s\r\n", type);
+    buf_append(out, r->headers.p, r->headers.n);
     if (r->allow)
         buf_printf(out, "Allow: %s\r\n", r->allow);
     if (r->retry_after > 0)
         buf_printf(out, "Retry-After: %d\r\n", r->retry_after);
-    if (close)
-        buf_puts(out, "Connection: close\r\n");
+    buf_puts(out, connections[connection]);
     buf_puts(out, "\r\n");
     if (!head_only)
         buf_append(out, r->body.p, r->body.n);

@@ -2,6 +2,7 @@
  * reply.h - an HTTP answer as bytes
  *
  * Purpose  status line, headers and body in one piece, so that one send(2) carries it.
+ * Threads  any
  * Source   RFC 9110, RFC 9112
  */
 #ifndef ATALAYA_GATEWAY_REPLY_H
@@ -12,18 +13,25 @@
 #include "common/base/buf.h"
 
 #define REPLY_JSON "application/json"
+#define REPLY_TEXT "text/plain; charset=utf-8"
 
 struct reply {
     int status;
-    const char *type; /* NULL = REPLY_JSON */
+    const char *type; /* NULL = REPLY_JSON; "" = none */
     struct str body;
-    struct str request_id; /* X-Request-ID; may be empty */
-    const char *allow;     /* for 405; NULL */
-    int retry_after;       /* seconds; 0 = no header */
+    struct str headers; /* more of them, each line ended by CRLF; may be empty */
+    const char *allow;  /* for 405; NULL */
+    int retry_after;    /* seconds; 0 = no header */
 };
 
-/* head_only: HEAD's answer, all headers and no body. close: says that the connection ends. */
-void reply_render(struct buf *out, const struct reply *r, bool head_only, bool close);
+enum reply_connection {
+    REPLY_KEEP,
+    REPLY_KEEP_1_0, /* kept open for an HTTP/1.0 client, which wants to be told */
+    REPLY_CLOSE,
+};
+
+/* head_only: HEAD's answer, all headers and no body. */
+void reply_render(struct buf *out, const struct reply *r, bool head_only, enum reply_connection connection);
 
 /* {"detail":"…"} in the words of the API. The body is borrowed from `hold`. */
 struct reply reply_detail(struct buf *hold, int status, const char *detail);

@@ -6,83 +6,177 @@
 #include "common/base/id.h"
 #include "common/base/json.h"
 #include "common/base/limits.h"
+#include "common/base/log.h"
+#include "gateway/correlation.h"
+#include "gateway/cors.h"
+#include "gateway/feedback.h"
 #include "gateway/validate.h"
-
-enum { GET = 1, POST = 2 };
 
 /* One request while its handler runs. */
 struct visit {
     struct routes *routes;
     struct http_request *q;
-    struct note note;
+    struct caller caller;
+    struct allowance allowance;
+    struct buf headers; /* of the answer, complete lines */
 };
+
+enum { GET = 1, POST = 2 };
 
 struct route {
     const char *path;
     int methods;
     const char *allow;
+    bool guarded; /* asks for a token where there are any */
     void (*handle)(struct visit *v);
 };
 
-static void answer(struct visit *v, struct reply r)
+static struct notes *notes(const struct visit *v)
 {
-    r.request_id = str_of(v->note.request_id);
-    http_answer(v->q, &r);
-    v->note.status = r.status;
-    dispatch_note(v->routes->dispatch, &v->note);
+    return dispatch_notes(v->routes->dispatch);
 }
 
-static void answer_detail(struct visit *v, int status, const char *detail, const char *allow, int retry_after)
+/* error: a machine word for the log; NULL = none. */
+static void answer(struct visit *v, struct reply r, const char *error)
+{
+    if (v->allowance.policy)
+        ratelimit_headers(&v->headers, v->allowance.policy, &v->allowance.verdict);
+    r.headers = buf_str(&v->headers);
+    http_answer(v->q, &r);
+    notes_request(notes(v), &v->caller, r.status, error);
+}
+
+static void answer_detail(struct visit *v, int status, const char *detail, int retry_after, const char *error)
 {
     struct buf body = BUF_INIT(4 * KIB);
     struct reply r = reply_detail(&body, status, detail);
 
-    r.allow = allow;
     r.retry_after = retry_after;
-    answer(v, r);
+    answer(v, r, error);
     buf_free(&body);
 }
+
+/* Without a body. */
+static void redirect(struct visit *v, const char *path)
+{
+    const char *query = v->q->query;
+
+    buf_printf(&v->headers, "Location: %s%s%s\r\n", path, query ? "?" : "", query ? query : "");
+    answer(v, (struct reply){.status = 307, .type = ""}, NULL);
+}
+
+static void answer_limited(struct visit *v)
+{
+    answer_detail(v, 429, "Too Many Requests", (int)v->allowance.verdict.retry_after_s, "rate_limited");
+}
+
+/* False: it has been answered. */
+static bool read_body(struct visit *v, struct str *body)
+{
+    const char *why = NULL;
+    int status = http_body(v->q, (size_t)v->routes->conf->body_max, body, &why);
+
+    if (status)
+        answer_detail(v, status, why, 0, "bad_body");
+    return status == 0;
+}
+
+/* POST /ask */
 
 static void submit(struct visit *v, const struct ask_input *in)
 {
     struct dispatch *d = v->routes->dispatch;
-    struct ask *a = ask_new(d, in, v->q->start_us);
+    struct traceparent parent;
+    bool traced = traceparent_parse(http_field_once(v->q, "traceparent"), &parent);
+    struct ask *a = ask_new(d, in, &v->caller, traced ? &parent : NULL);
+    char traceparent[TRACEPARENT_SIZE];
 
-    memcpy(a->request_id, v->note.request_id, sizeof a->request_id);
+    traceparent_write(traceparent, a->trace_id, a->generation_id, TRACE_SAMPLED);
+    buf_append(&a->headers, v->headers.data, v->headers.len);
+    buf_printf(&a->headers, "traceparent: %s\r\n", traceparent);
+    if (v->allowance.policy)
+        ratelimit_headers(&a->headers, v->allowance.policy, &v->allowance.verdict);
     a->promise = http_later(v->q, dispatch_gone, a);
     dispatch_submit(d, a);
 }
 
-static void ask(struct visit *v)
+static void ask_or_refuse(struct visit *v, const struct ask_input *in)
 {
     struct admission *admission = v->routes->admission;
-    struct jsonscan hold;
-    struct ask_input in;
-    struct buf error = BUF_INIT(16 * REQUEST_BODY_MAX);
 
-    if (v->q->body_too_large) {
-        answer_detail(v, 413, "Request body too large", NULL, 0);
+    if (guard_user(v->routes->guard, in->user_id, &v->allowance) != 0) {
+        answer_limited(v);
         return;
     }
-    int status = validate_ask(v->q->body, http_header(v->q, "Content-Type"), &hold, &in, &error);
-    if (status != 200) {
-        answer(v, (struct reply){.status = status, .body = buf_str(&error)});
-    } else {
-        switch (admission_enter(admission)) {
-        case ADMITTED:
-            submit(v, &in);
-            break;
-        case REFUSED_FULL:
-            answer_detail(v, 503, "Too many questions in flight", NULL, admission_retry_after(admission));
-            break;
-        case REFUSED_DRAINING:
-            answer_detail(v, 503, "Shutting down", NULL, 1);
-            break;
-        }
+    switch (admission_enter(admission)) {
+    case ADMITTED:
+        submit(v, in);
+        break;
+    case REFUSED_FULL:
+        answer_detail(v, 503, "Too many questions in flight", admission_retry_after(admission), "overloaded");
+        break;
+    case REFUSED_DRAINING:
+        answer_detail(v, 503, "Shutting down", 1, "shutting_down");
+        break;
     }
+}
+
+static void ask(struct visit *v)
+{
+    struct jsonscan hold;
+    struct ask_input in;
+    struct buf error = BUF_INIT(ASK_ERROR_MAX);
+    struct str body;
+
+    if (!read_body(v, &body))
+        return;
+    int status =
+        validate_ask(body, http_field(v->q, "Content-Type"), v->routes->conf->max_words, &hold, &in, &error);
+    if (status == 200)
+        ask_or_refuse(v, &in);
+    else
+        answer(v, (struct reply){.status = status, .body = buf_str(&error)}, "bad_request");
     jsonscan_free(&hold);
     buf_free(&error);
 }
+
+/* POST /feedback */
+
+static void accept_feedback(struct visit *v, const struct feedback *f)
+{
+    struct buf body = BUF_INIT(4 * KIB);
+    char id[ID_UUID_SIZE];
+
+    id_uuid(id);
+    notes_feedback(notes(v), &v->caller, f, id);
+    buf_putc(&body, '{');
+    json_field_str(&body, "id", str_of(id));
+    json_field_str(&body, "trace_id", f->trace_id);
+    json_field_str(&body, "request_id", str_of(v->caller.request_id));
+    buf_putc(&body, '}');
+    answer(v, (struct reply){.status = 202, .body = buf_str(&body)}, NULL);
+    buf_free(&body);
+}
+
+static void feedback(struct visit *v)
+{
+    struct jsonscan hold;
+    struct feedback f;
+    struct buf error = BUF_INIT(FEEDBACK_ERROR_BYTES);
+    struct str body;
+
+    if (!read_body(v, &body))
+        return;
+    int status = validate_feedback(body, http_field(v->q, "Content-Type"), &hold, &f, &error);
+    if (status == 200)
+        accept_feedback(v, &f);
+    else
+        answer(v, (struct reply){.status = status, .body = buf_str(&error)}, "bad_request");
+    jsonscan_free(&hold);
+    buf_free(&error);
+}
+
+/* GET */
 
 static void health(struct visit *v)
 {
@@ -98,8 +192,23 @@ static void health(struct visit *v)
     json_field_str(&body, "version", str_of(ATALAYA_VERSION));
     json_field_int(&body, "uptime_seconds", (clock_ms() - v->routes->start_ms) / 1000);
     buf_putc(&body, '}');
-    answer(v, (struct reply){.status = 200, .body = buf_str(&body)});
+    answer(v, (struct reply){.status = 200, .body = buf_str(&body)}, NULL);
     buf_free(&body);
+}
+
+static void livez(struct visit *v)
+{
+    answer(v, (struct reply){.status = 200, .body = str_of("{\"status\":\"ok\"}")}, NULL);
+}
+
+static void readyz(struct visit *v)
+{
+    if (admission_is_closed(v->routes->admission))
+        answer_detail(v, 503, "Shutting down", 1, "shutting_down");
+    else if (dispatch_facts(v->routes->dispatch).workers == 0)
+        answer_detail(v, 503, "No llm-worker is connected", 1, "no_worker");
+    else
+        answer(v, (struct reply){.status = 200, .body = str_of("{\"status\":\"ready\"}")}, NULL);
 }
 
 static void no_gone(void *arg)
@@ -109,14 +218,60 @@ static void no_gone(void *arg)
 
 static void metrics(struct visit *v)
 {
-    dispatch_scrape(v->routes->dispatch, http_later(v->q, no_gone, NULL), &v->note);
+    enum metrics_format format = accept_metrics(http_field(v->q, "Accept"));
+
+    buf_puts(&v->headers, "Vary: Accept\r\n");
+    notes_scrape(notes(v), http_later(v->q, no_gone, NULL), &v->caller, format, buf_str(&v->headers));
+}
+
+static void openapi(struct visit *v)
+{
+    answer(v, (struct reply){.status = 200, .body = openapi_json(v->routes->openapi)}, NULL);
+}
+
+static void docs(struct visit *v)
+{
+    buf_printf(
+        &v->headers,
+        "Content-Security-Policy: %s\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n",
+        openapi_page_policy);
+    answer(v,
+           (struct reply){
+               .status = 200, .type = "text/html; charset=utf-8", .body = openapi_page(v->routes->openapi)},
+           NULL);
+}
+
+static void redoc(struct visit *v)
+{
+    redirect(v, "/docs");
 }
 
 static const struct route routes[] = {
-    {"/ask", POST, "POST", ask},
-    {"/health", GET, "GET, HEAD", health},
-    {"/metrics", GET, "GET, HEAD", metrics},
+    {"/ask", POST, "POST", true, ask},
+    {"/health", GET, "GET, HEAD", false, health},
+    {"/metrics", GET, "GET, HEAD", true, metrics},
+    {"/livez", GET, "GET, HEAD", false, livez},
+    {"/readyz", GET, "GET, HEAD", false, readyz},
+    {"/feedback", POST, "POST", true, feedback},
+    {"/docs", GET, "GET, HEAD", false, docs},
+    {"/openapi.json", GET, "GET, HEAD", false, openapi},
+    {"/redoc", GET, "GET, HEAD", false, redoc},
 };
+
+static const struct route *find(struct str path)
+{
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (str_eq(path, routes[i].path))
+            return &routes[i];
+    return NULL;
+}
+
+static struct str without_slashes(struct str path)
+{
+    while (path.n > 0 && path.p[path.n - 1] == '/')
+        path.n--;
+    return path;
+}
 
 /* Bounded, for labels: the methods of RFC 9110 and RFC 5789. */
 static const char *known_method(struct str m)
@@ -130,33 +285,114 @@ static const char *known_method(struct str m)
     return "other";
 }
 
-static const struct route *find(struct str path)
+static int method_bit(struct str m)
 {
-    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
-        if (str_eq(path, routes[i].path))
-            return &routes[i];
-    return NULL;
+    return str_eq(m, "POST") ? POST : str_eq(m, "GET") || str_eq(m, "HEAD") ? GET : 0;
+}
+
+static void find_address(struct visit *v)
+{
+    const struct proxies *p = v->routes->conf->proxies;
+    struct buf forwarded = BUF_INIT(HTTP_HEADERS_MAX);
+
+    if (p)
+        http_field_list(v->q, "X-Forwarded-For", &forwarded);
+    client_address(p, v->q->peer, forwarded.data, v->caller.address);
+    buf_free(&forwarded);
+}
+
+static void identify(struct visit *v, const struct route *r)
+{
+    const char *id = http_field(v->q, "X-Request-ID");
+
+    v->caller.endpoint = r ? r->path : "other";
+    v->caller.method = known_method(v->q->method);
+    v->caller.start_us = v->q->start_us;
+    if (request_id_is_sane(id))
+        memcpy(v->caller.request_id, id, strlen(id) + 1);
+    else
+        id_uuid(v->caller.request_id);
+    find_address(v);
+    buf_printf(&v->headers, "X-Request-ID: %s\r\n", v->caller.request_id);
+}
+
+/* True: it was a preflight, and has been answered. */
+static bool cors(struct visit *v)
+{
+    const struct cors *allowed = v->routes->conf->allowed;
+    char method[16], text[CORS_TEXT_SIZE];
+    struct cors_question question = {
+        .method = method,
+        .origin = http_field(v->q, "Origin"),
+        .asked_method = http_field(v->q, "Access-Control-Request-Method"),
+        .asked_headers = http_field(v->q, "Access-Control-Request-Headers"),
+        .has_cookie = http_field(v->q, "Cookie") != NULL,
+    };
+
+    snprintf(method, sizeof method, "%.*s", (int)v->q->method.n, v->q->method.p);
+    if (!cors_is_preflight(&question)) {
+        cors_headers(allowed, &question, &v->headers);
+        return false;
+    }
+    int status = cors_preflight(allowed, &question, &v->headers, text);
+    answer(v, (struct reply){.status = status, .type = REPLY_TEXT, .body = str_of(text)},
+           status == 200 ? NULL : "cors");
+    return true;
+}
+
+static void answer_405(struct visit *v, const struct route *r)
+{
+    struct buf body = BUF_INIT(4 * KIB);
+    struct reply reply = reply_detail(&body, 405, "Method Not Allowed");
+
+    reply.allow = r->allow;
+    answer(v, reply, NULL);
+    buf_free(&body);
+}
+
+/* False: it has been answered. */
+static bool may_enter(struct visit *v)
+{
+    int status = guard_enter(v->routes->guard, &v->caller, http_field(v->q, "Authorization"), &v->allowance,
+                             &v->headers);
+
+    if (status == 401)
+        answer_detail(v, 401, "Not authenticated", 0, "no_token");
+    else if (status == 429)
+        answer_limited(v);
+    return status == 0;
 }
 
 void routes_handle(void *arg, struct http_request *q)
 {
-    struct visit v = {.routes = arg, .q = q};
+    struct visit v = {.routes = arg, .q = q, .headers = BUF_INIT(2 * HTTP_HEADERS_MAX)};
     const struct route *r = find(q->path);
-    int method = str_eq(q->method, "POST")                               ? POST
-                 : str_eq(q->method, "GET") || str_eq(q->method, "HEAD") ? GET
-                                                                         : 0;
+    const struct route *bare = r ? NULL : find(without_slashes(q->path));
 
-    dispatch_begin(v.routes->dispatch);
-    v.note = (struct note){
-        .endpoint = r ? r->path : "other",
-        .method = known_method(q->method),
-        .start_us = q->start_us,
-    };
-    id_uuid(v.note.request_id);
-    if (!r)
-        answer_detail(&v, 404, "Not Found", NULL, 0);
-    else if (!(r->methods & method))
-        answer_detail(&v, 405, "Method Not Allowed", r->allow, 0);
-    else
+    notes_begin(notes(&v));
+    identify(&v, r);
+    if (cors(&v))
+        ;
+    else if (bare)
+        redirect(&v, bare->path);
+    else if (!r)
+        answer_detail(&v, 404, "Not Found", 0, NULL);
+    else if (!(r->methods & method_bit(q->method)))
+        answer_405(&v, r);
+    else if (!r->guarded || may_enter(&v))
         r->handle(&v);
+    buf_free(&v.headers);
+}
+
+void routes_refused(void *arg, int status, const char *why, const char *peer)
+{
+    static struct log_limit limit = LOG_LIMIT(10, 1000, "requests that are none");
+    struct routes *r = arg;
+    struct caller c = {.endpoint = "other", .method = "other", .start_us = clock_us()};
+
+    if (log_allowed(LOG_INFO, &limit))
+        log_event(LOG_INFO,
+                  LOG_FIELDS(LOG_CSTR("client", peer), LOG_INT("status", status), LOG_CSTR("error", why)),
+                  "refused what is no proper HTTP request");
+    notes_refused(dispatch_notes(r->dispatch), &c, status);
 }

@@ -2,95 +2,29 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
-#include "common/base/json.h"
+#include "common/base/mem.h"
 #include "common/base/utf8.h"
+#include "gateway/problem.h"
 
-/* One element of "detail". loc is field's name, NULL for the body itself; input is JSON already. */
-static void put_error(struct buf *out, const char *type, const char *field, const char *msg, struct str input,
-                      const char *ctx)
+static bool is_trimmed(uint32_t cp)
 {
-    buf_puts(out, out->len ? "," : "{\"detail\":[");
-    buf_putc(out, '{');
-    json_field_str(out, "type", str_of(type));
-    json_key(out, "loc");
-    buf_puts(out, "[\"body\"");
-    if (field)
-        buf_printf(out, ",\"%s\"", field);
-    buf_putc(out, ']');
-    json_field_str(out, "msg", str_of(msg));
-    json_key(out, "input");
-    if (input.p)
-        jsonscan_echo(out, input);
-    else
-        buf_puts(out, "null");
-    if (ctx) {
-        json_key(out, "ctx");
-        buf_puts(out, ctx);
-    }
-    buf_putc(out, '}');
+    return utf8_is_space(cp) && !(cp >= 0x1c && cp <= 0x1f); /* Rust's trim(), not Python's strip() */
 }
 
-static bool is_json_type(const char *type)
+static struct str trim(struct str s)
 {
-    size_t n = strcspn(type, ";");
+    uint32_t cp;
 
-    while (n > 0 && (type[n - 1] == ' ' || type[n - 1] == '\t'))
-        n--;
-    if (n < 12 || strncasecmp(type, "application/", 12) != 0)
-        return false;
-    return (n == 16 && strncasecmp(type + 12, "json", 4) == 0) ||
-           (n >= 17 && strncasecmp(type + n - 5, "+json", 5) == 0);
-}
-
-static const struct str null_input = {NULL, 0};
-
-static void check_string(struct buf *error, const char *field, const struct value *v, struct str *out)
-{
-    if (v->type != VALUE_STRING)
-        put_error(error, "string_type", field, "Input should be a valid string", v->source, NULL);
-    else if (v->surrogate)
-        put_error(error, "string_unicode", field,
-                  "Input should be a valid string, unable to parse raw data as a unicode string", v->source,
-                  NULL);
-    else
-        *out = v->text;
-}
-
-static void check_question(struct buf *error, const struct value *v, struct str *out)
-{
-    size_t before = error->len;
-
-    check_string(error, "question", v, out);
-    if (error->len != before)
-        return;
-    size_t n = utf8_count(out->p, out->n);
-    if (n < ASK_QUESTION_MIN)
-        put_error(error, "string_too_short", "question", "String should have at least 3 characters",
-                  v->source, "{\"min_length\":3}");
-    else if (n > ASK_QUESTION_MAX)
-        put_error(error, "string_too_long", "question", "String should have at most 2000 characters",
-                  v->source, "{\"max_length\":2000}");
-}
-
-static struct str strip(struct str s)
-{
-    for (;;) {
-        uint32_t cp;
-        int got = utf8_next(s.p, s.n, &cp);
-        if (got < 0 || !utf8_is_space(cp) || (cp >= 0x1c && cp <= 0x1f)) /* Rust's trim(), not Python's */
-            break;
+    for (int got; (got = utf8_next(s.p, s.n, &cp)) > 0 && is_trimmed(cp);) {
         s.p += got;
         s.n -= (size_t)got;
     }
     while (s.n > 0) {
         size_t start = s.n - 1;
-        uint32_t cp;
         while (start > 0 && ((unsigned char)s.p[start] & 0xc0) == 0x80)
             start--;
-        if (utf8_next(s.p + start, s.n - start, &cp) < 0 || !utf8_is_space(cp) || (cp >= 0x1c && cp <= 0x1f))
+        if (utf8_next(s.p + start, s.n - start, &cp) < 0 || !is_trimmed(cp))
             break;
         s.n = start;
     }
@@ -102,35 +36,139 @@ static bool digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* [+-] digits with single underscores between them, then at most a dot and zeros. Saturates. */
+/* The value of an optional minus sign and digits; what 64 bits cannot hold becomes their end. */
+static int64_t saturated(struct str s)
+{
+    bool negative = s.p[0] == '-';
+    int64_t v = 0;
+
+    for (size_t i = negative; i < s.n; i++) {
+        if (v > (INT64_MAX - 9) / 10)
+            return negative ? -INT64_MAX : INT64_MAX;
+        v = v * 10 + (s.p[i] - '0');
+    }
+    return negative ? -v : v;
+}
+
+enum parsed { PARSED, TOO_LONG, NO_INTEGER };
+
+/* An integer as JSON has it. Too long is one whose digits go on for too long, whatever comes behind them. */
+static enum parsed parse_strict(struct str s, int64_t *out)
+{
+    size_t i = s.n > 0 && s.p[0] == '-';
+
+    if (i >= s.n || !digit(s.p[i]))
+        return NO_INTEGER;
+    if (s.p[i] == '0')
+        i++;
+    else
+        while (i < s.n && digit(s.p[i]))
+            i++;
+    if (i > JSONSCAN_DIGITS_MAX)
+        return TOO_LONG;
+    if (i < s.n)
+        return NO_INTEGER;
+    *out = saturated(s);
+    return PARSED;
+}
+
+/* Zeros, and underscores behind the first one, up to the first digit that counts. The Pydantic of the
+ * contract also stops at a minus sign there, and takes "0-5" for -5. Empty: this begins like no integer. */
+static struct str skip_zeros(struct str s)
+{
+    static const struct str none = {NULL, 0};
+
+    if (s.n == 0 || !digit(s.p[0]))
+        return none;
+    if (s.p[0] != '0')
+        return s;
+    for (size_t i = 1; i < s.n; i++) {
+        char c = s.p[i];
+        if (c == '.')
+            return (struct str){s.p + i - 1, s.n - i + 1};
+        if (c == '-' || (c >= '1' && c <= '9'))
+            return (struct str){s.p + i, s.n - i};
+        if (c != '0' && c != '_')
+            return none;
+    }
+    return (struct str){s.p + s.n - 1, 1};
+}
+
+static struct str without_zero_fraction(struct str s)
+{
+    const char *dot = s.n > 0 ? memchr(s.p, '.', s.n) : NULL;
+    size_t n = dot ? (size_t)(dot - s.p) : s.n;
+    size_t zeros = n + 1;
+
+    while (zeros < s.n && s.p[zeros] == '0')
+        zeros++;
+    return dot && n + 1 < s.n && zeros == s.n ? (struct str){s.p, n} : s;
+}
+
+/* Copies s without its underscores, unless one is at an end or beside another: those stay, and are no digits. */
+static size_t drop_underscores(char *to, struct str s)
+{
+    bool well_placed = s.p[0] != '_' && s.p[s.n - 1] != '_' && !memmem(s.p, s.n, "__", 2);
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '_' || !well_placed)
+            to[n++] = s.p[i];
+    return n;
+}
+
+/* What Pydantic makes of a string that is no integer at first sight. */
 static bool parse_lax(struct str s, int64_t *out)
 {
-    size_t i = 0;
-    int64_t v = 0;
-    bool negative = s.n > 0 && s.p[0] == '-';
+    bool negative;
 
-    if (s.n > 0 && (s.p[0] == '-' || s.p[0] == '+'))
-        i++;
-    if (i >= s.n || !digit(s.p[i]))
+    s = trim(s);
+    bool plus = s.n > 0 && s.p[0] == '+';
+    s.p += plus;
+    s.n -= plus;
+    negative = !plus && s.n > 0 && s.p[0] == '-';
+    s.p += negative;
+    s.n -= negative;
+    s = without_zero_fraction(skip_zeros(s));
+    if (s.n == 0)
         return false;
-    for (; i < s.n && (digit(s.p[i]) || s.p[i] == '_'); i++) {
-        if (s.p[i] == '_') {
-            if (i + 1 >= s.n || !digit(s.p[i + 1]))
-                return false;
-        } else if (v > (INT64_MAX - 9) / 10) {
-            v = INT64_MAX / 10 * 10; /* stays this large */
-        } else {
-            v = v * 10 + (s.p[i] - '0');
-        }
+    char *clean = xmalloc(s.n + 1);
+    clean[0] = '-';
+    size_t n = drop_underscores(clean + negative, s) + negative;
+    bool ok = parse_strict((struct str){clean, n}, out) == PARSED;
+    free(clean);
+    return ok;
+}
+
+static void no_integer(struct buf *error, const struct value *v)
+{
+    problem_add(error, "int_parsing", "max_words",
+                "Input should be a valid integer, unable to parse string as an integer", v, NULL);
+}
+
+static void too_large(struct buf *error, const struct value *v)
+{
+    problem_add(error, "int_parsing_size", "max_words",
+                "Unable to parse input string as an integer, exceeded maximum size", v, NULL);
+}
+
+static void check_max_words_string(struct buf *error, const struct value *v, struct ask_input *in)
+{
+    if (v->surrogate) {
+        problem_surrogate(error, "max_words", v);
+        return;
     }
-    if (i < s.n && s.p[i] == '.') {
-        if (++i == s.n)
-            return false;
-        while (i < s.n && s.p[i] == '0')
-            i++;
+    switch (parse_strict(v->text, &in->max_words)) {
+    case PARSED:
+        break;
+    case TOO_LONG:
+        too_large(error, v);
+        break;
+    case NO_INTEGER:
+        if (!parse_lax(v->text, &in->max_words))
+            no_integer(error, v);
+        break;
     }
-    *out = negative ? -v : v;
-    return i == s.n;
 }
 
 static void check_max_words_float(struct buf *error, const struct value *v, struct ask_input *in)
@@ -138,13 +176,12 @@ static void check_max_words_float(struct buf *error, const struct value *v, stru
     double d = strtod(v->source.p, NULL);
 
     if (!isfinite(d))
-        put_error(error, "finite_number", "max_words", "Input should be a finite number", null_input, NULL);
+        problem_add(error, "finite_number", "max_words", "Input should be a finite number", NULL, NULL);
     else if (d != trunc(d))
-        put_error(error, "int_from_float", "max_words",
-                  "Input should be a valid integer, got a number with a fractional part", v->source, NULL);
+        problem_add(error, "int_from_float", "max_words",
+                    "Input should be a valid integer, got a number with a fractional part", v, NULL);
     else if (fabs(d) >= 9223372036854775808.0)
-        put_error(error, "int_parsing_size", "max_words",
-                  "Unable to parse input string as an integer, exceeded maximum size", v->source, NULL);
+        too_large(error, v);
     else
         in->max_words = (int64_t)d;
 }
@@ -160,37 +197,19 @@ static void check_max_words(struct buf *error, const struct value *v, struct ask
         in->max_words = v->type == VALUE_TRUE;
         break;
     case VALUE_INT:
-        if (!parse_lax(v->source, &in->max_words))
-            abort(); /* jsonscan() has seen that it is one */
+        in->max_words = saturated(v->source);
         break;
     case VALUE_FLOAT:
         check_max_words_float(error, v, in);
         break;
     case VALUE_STRING:
-        if (v->surrogate || !parse_lax(strip(v->text), &in->max_words))
-            put_error(error, "int_parsing", "max_words",
-                      "Input should be a valid integer, unable to parse string as an integer", v->source,
-                      NULL);
-        else if (v->text.n > JSONSCAN_DIGITS_MAX)
-            put_error(error, "int_parsing_size", "max_words",
-                      "Unable to parse input string as an integer, exceeded maximum size", v->source, NULL);
+        check_max_words_string(error, v, in);
         break;
     case VALUE_ARRAY:
     case VALUE_OBJECT:
-        put_error(error, "int_type", "max_words", "Input should be a valid integer", v->source, NULL);
+        problem_add(error, "int_type", "max_words", "Input should be a valid integer", v, NULL);
         break;
     }
-}
-
-static void put_missing(struct buf *error, const char *field, struct str input)
-{
-    put_error(error, "missing", field, "Field required", input, NULL);
-}
-
-static void put_no_object(struct buf *error, struct str input)
-{
-    put_error(error, "model_attributes_type", NULL,
-              "Input should be a valid dictionary or object to extract fields from", input, NULL);
 }
 
 static void check_fields(const struct jsonscan *j, struct ask_input *in, struct buf *error)
@@ -199,69 +218,26 @@ static void check_fields(const struct jsonscan *j, struct ask_input *in, struct 
     const struct value *question = jsonscan_get(j, "question");
     const struct value *max_words = jsonscan_get(j, "max_words");
 
-    *in = (struct ask_input){.has_max_words = true, .max_words = ASK_MAX_WORDS_DEFAULT};
     if (user_id)
-        check_string(error, "user_id", user_id, &in->user_id);
+        problem_string(error, "user_id", user_id, 0, 0, &in->user_id);
     else
-        put_missing(error, "user_id", j->top.source);
+        problem_missing(error, "user_id", &j->top);
     if (question)
-        check_question(error, question, &in->question);
+        problem_string(error, "question", question, ASK_QUESTION_MIN, ASK_QUESTION_MAX, &in->question);
     else
-        put_missing(error, "question", j->top.source);
+        problem_missing(error, "question", &j->top);
     if (max_words)
         check_max_words(error, max_words, in);
 }
 
-static void put_broken(struct buf *error, const struct jsonscan *j)
-{
-    buf_printf(error,
-               "{\"detail\":[{\"type\":\"json_invalid\",\"loc\":[\"body\",%zu],\"msg\":\"JSON decode error\"",
-               j->position);
-    buf_puts(error, ",\"input\":{},\"ctx\":{");
-    json_field_str(error, "error", str_of(j->error));
-    buf_puts(error, "}}");
-}
-
-/* The body as one string, as Pydantic echoes what it was not told is JSON. */
-static void put_not_json(struct buf *error, struct str body)
-{
-    struct buf text = BUF_INIT(8 * body.n + 16);
-
-    json_str(&text, body.p, body.n);
-    put_no_object(error, buf_str(&text));
-    buf_free(&text);
-}
-
-int validate_ask(struct str body, const char *content_type, struct jsonscan *hold, struct ask_input *in,
-                 struct buf *error)
+int validate_ask(struct str body, const char *content_type, int64_t default_max_words, struct jsonscan *hold,
+                 struct ask_input *in, struct buf *error)
 {
     static const char *const keys[] = {"user_id", "question", "max_words", NULL};
+    int status = problem_read(error, body, content_type, keys, hold);
 
-    *hold = (struct jsonscan){.n = 0};
-    if (body.n == 0) {
-        put_missing(error, NULL, null_input);
-    } else if (content_type && *content_type && !is_json_type(content_type)) {
-        put_not_json(error, body);
-    } else {
-        switch (jsonscan(hold, body, keys)) {
-        case JSONSCAN_UNREADABLE:
-            buf_puts(error, "{\"detail\":\"There was an error parsing the body\"}");
-            return 400;
-        case JSONSCAN_BROKEN:
-            put_broken(error, hold);
-            break;
-        case JSONSCAN_OK:
-            if (hold->top.type == VALUE_NULL)
-                put_missing(error, NULL, null_input);
-            else if (hold->top.type != VALUE_OBJECT)
-                put_no_object(error, hold->top.source);
-            else
-                check_fields(hold, in, error);
-            break;
-        }
-    }
-    if (error->len == 0 && !error->failed)
-        return 200;
-    buf_puts(error, "]}");
-    return 422;
+    *in = (struct ask_input){.has_max_words = true, .max_words = default_max_words};
+    if (status == 200)
+        check_fields(hold, in, error);
+    return problem_finish(error, status);
 }

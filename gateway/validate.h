@@ -6,7 +6,9 @@
  * Owner    the strings of ask_input are borrowed from `hold`, which the caller frees with jsonscan_free()
  *          in any case.
  * Threads  any.
- * Source   contract.md; the recorded pairs in tests/golden/.
+ * Limits   an error repeats its value as "input", cut above INPUT_ECHO_MAX (gateway/echo.h); the whole answer
+ *          has at most ASK_ERROR_MAX bytes.
+ * Source   contract.md; the recorded pairs in tests/golden/; docs/decisions/0012.
  */
 #ifndef ATALAYA_GATEWAY_VALIDATE_H
 #define ATALAYA_GATEWAY_VALIDATE_H
@@ -16,10 +18,12 @@
 
 #include "common/base/buf.h"
 #include "common/base/jsonscan.h"
+#include "common/base/limits.h"
 
 #define ASK_QUESTION_MIN      3    /* code points */
 #define ASK_QUESTION_MAX      2000 /* code points */
 #define ASK_MAX_WORDS_DEFAULT 150
+#define ASK_ERROR_MAX         (3 * (INPUT_ECHO_MAX + KIB)) /* three fields, one error each */
 
 struct ask_input {
     struct str user_id;
@@ -28,8 +32,9 @@ struct ask_input {
     int64_t max_words;  /* beyond 64 bits: saturated */
 };
 
-/* 200 and *in is filled, or the status of the error whose JSON is in `error`. content_type may be NULL. */
-int validate_ask(struct str body, const char *content_type, struct jsonscan *hold, struct ask_input *in,
-                 struct buf *error) NODISCARD;
+/* 200 and *in is filled, or the status of the error whose JSON is in `error`. content_type may be NULL. The
+ * default stands for a body without max_words; null there means no limit. */
+int validate_ask(struct str body, const char *content_type, int64_t default_max_words, struct jsonscan *hold,
+                 struct ask_input *in, struct buf *error) NODISCARD;
 
 #endif

@@ -212,7 +212,7 @@ void http_call(struct http_client *c, const char *method, const char *path, stru
 
     *out = (struct http_reply){.head = BUF_INIT(HTTP_REPLY_MAX), .body = BUF_INIT(HTTP_REPLY_MAX)};
     buf_printf(&request, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n%s", method, path, c->port, more);
-    if (body.p && !strcasestr(more, "Content-Type:"))
+    if (body.p && !c->bare && !strcasestr(more, "Content-Type:"))
         buf_puts(&request, "Content-Type: application/json\r\n");
     if (body.p)
         buf_printf(&request, "Content-Length: %zu\r\n", body.n);

@@ -21,6 +21,7 @@ struct http_client {
     uint16_t port;       /* on 127.0.0.1 */
     int64_t timeout_ms;  /* for a whole exchange; 0 = 30 s */
     const char *headers; /* more request lines, each ended by CRLF; NULL = none */
+    bool bare;           /* no Content-Type but that of `headers` */
     int fd;              /* kept open between exchanges; http_open() sets -1 */
 };
 
@@ -34,7 +35,7 @@ struct http_reply {
 struct http_client http_open(uint16_t port);
 void http_close(struct http_client *c);
 
-/* body NULL: none. A body goes as application/json unless `headers` names a Content-Type. */
+/* body NULL: none. A body goes as application/json unless `headers` names a Content-Type or the client is bare. */
 void http_call(struct http_client *c, const char *method, const char *path, struct str body,
                struct http_reply *out);
 void http_reply_free(struct http_reply *r);

@@ -1,17 +1,31 @@
 #include "gateway/reply.h"
 
 #include <criterion/criterion.h>
+#include <string.h>
 
 static struct buf out = {.max = 4096};
+
+/* The answer without its Date, which is checked for its form here. */
+static const char *undated(void)
+{
+    char *date = strstr(out.data, "Date: ");
+
+    cr_assert_not_null(date);
+    char *end = strstr(date, "\r\n");
+    cr_assert_eq(end - date, (long)strlen("Date: Sun, 06 Nov 1994 08:49:37 GMT"), "%s", date);
+    cr_assert_eq(memcmp(end - 4, " GMT", 4), 0);
+    memmove(date, end + 2, strlen(end + 2) + 1);
+    return out.data;
+}
 
 Test(reply, one_piece_with_the_length_of_its_body)
 {
     struct buf hold = {.max = 4096};
     struct reply r = reply_detail(&hold, 404, "Not Found");
 
-    reply_render(&out, &r, false, false);
-    cr_assert_str_eq(out.data,
-                     "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 22\r\n\r\n"
+    reply_render(&out, &r, false, REPLY_KEEP);
+    cr_assert_str_eq(undated(),
+                     "HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\nContent-Type: application/json\r\n\r\n"
                      "{\"detail\":\"Not Found\"}");
     buf_free(&hold);
     buf_free(&out);
@@ -19,12 +33,14 @@ Test(reply, one_piece_with_the_length_of_its_body)
 
 Test(reply, head_has_the_headers_of_get_and_no_body)
 {
-    struct reply r = {
-        .status = 200, .type = "text/plain", .body = str_of("hola"), .request_id = str_of("id-1")};
+    struct reply r = {.status = 200,
+                      .type = "text/plain",
+                      .body = str_of("hola"),
+                      .headers = str_of("X-Request-ID: id-1\r\n")};
 
-    reply_render(&out, &r, true, true);
-    cr_assert_str_eq(out.data, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n"
-                               "X-Request-ID: id-1\r\nConnection: close\r\n\r\n");
+    reply_render(&out, &r, true, REPLY_CLOSE);
+    cr_assert_str_eq(undated(), "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n"
+                                "X-Request-ID: id-1\r\nConnection: close\r\n\r\n");
     buf_free(&out);
 }
 
@@ -32,8 +48,19 @@ Test(reply, refusals_name_what_helps)
 {
     struct reply r = {.status = 503, .body = str_of("{}"), .retry_after = 7, .allow = "GET, HEAD"};
 
-    reply_render(&out, &r, false, false);
+    reply_render(&out, &r, false, REPLY_KEEP_1_0);
     cr_assert_not_null(strstr(out.data, "\r\nRetry-After: 7\r\n"));
     cr_assert_not_null(strstr(out.data, "\r\nAllow: GET, HEAD\r\n"));
+    cr_assert_not_null(strstr(out.data, "\r\nConnection: keep-alive\r\n"));
+    buf_free(&out);
+}
+
+Test(reply, no_type_without_a_body)
+{
+    struct reply r = {.status = 307, .type = "", .headers = str_of("Location: /x\r\n")};
+
+    reply_render(&out, &r, false, REPLY_KEEP);
+    cr_assert_str_eq(undated(),
+                     "HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\nLocation: /x\r\n\r\n");
     buf_free(&out);
 }
