@@ -20,7 +20,7 @@ CMD ["./dev", "test"]
 FROM debian:bookworm-slim AS libraries
 RUN apt-get -qq update \
     && DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends install \
-        ca-certificates libcivetweb1 libcurl4 libjansson4 libmsgpackc2 libprotobuf-c1 libsqlite3-0 \
+        ca-certificates libcivetweb1 libcurl4 libjansson4 libmsgpackc2 libprotobuf-c1 libsodium23 libsqlite3-0 \
         libutf8proc2 libzmq5 zlib1g >/dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 10001 atalaya \
