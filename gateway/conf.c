@@ -227,12 +227,15 @@ int gateway_conf_load(struct gateway_conf *c)
 {
     int ret = conf_load(rows, ARRAY_LEN(rows), c);
 
-    if (ret < 0)
-        return ret;
+    /* Whatever is wrong is told at once; what could not be read is NULL. */
+    if (c->cors.origins && c->cors.methods && c->cors.headers && cors_new(&c->allowed, &c->cors) < 0)
+        ret = -EINVAL;
+    if (proxies_parse(&c->proxies, c->trusted_proxies) < 0)
+        ret = -EINVAL;
+    if (ret < 0 || derive_in_flight(c) < 0)
+        return -EINVAL;
     userhash_init(&c->users, (enum userhash_mode)c->log_user_id, c->log_user_id_key);
-    if (derive_in_flight(c) < 0 || cors_new(&c->allowed, &c->cors) < 0 ||
-        proxies_parse(&c->proxies, c->trusted_proxies) < 0 ||
-        endpoint_default(&c->jobs_endpoint, ENDPOINT_JOBS) < 0)
+    if (endpoint_default(&c->jobs_endpoint, ENDPOINT_JOBS) < 0)
         return -EINVAL;
     return endpoint_default(&c->events_endpoint, ENDPOINT_EVENTS);
 }

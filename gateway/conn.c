@@ -1,12 +1,13 @@
 #include "gateway/conn.h"
 
-#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 
 #define LOOK_AROUND_MS 250 /* how often a waiting thread looks whether its client is still there */
@@ -16,13 +17,13 @@ void conns_init(struct conns *all)
     pthread_mutex_init(&all->lock, NULL);
 }
 
-/* The peer has closed or broken the connection, as far as can be seen without taking bytes from it. */
+/* The peer has closed or broken the connection, whatever lies unread before that. */
 static bool peer_gone(int fd)
 {
-    char byte;
-    ssize_t n = recvfrom(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    struct timespec now = {0};
 
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+    return ppoll(&p, 1, &now, NULL) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 static bool has_input(int fd)
@@ -32,12 +33,16 @@ static bool has_input(int fd)
     return ioctl(fd, FIONREAD, &n) == 0 && n > 0;
 }
 
-/* With c->lock held. */
+/* With c->lock held. What the connection waits for, all in all. */
 static enum conn_phase phase_of(const struct conn *c)
 {
-    if (c->phase == CONN_LINGER || c->phase == CONN_BODY)
-        return c->phase;
-    return c->busy || c->in_hand ? CONN_ANSWER : c->phase;
+    if (c->phase == CONN_LINGER)
+        return CONN_LINGER;
+    if (c->writing)
+        return CONN_WRITING;
+    if (c->busy || (c->in_hand && c->phase != CONN_BODY))
+        return CONN_ANSWER;
+    return c->phase;
 }
 
 /* With c->lock held. */
@@ -47,7 +52,7 @@ static void show_out(struct conn *c)
 
     c->shown_out = true;
     c->late = phase == CONN_HEAD || phase == CONN_BODY;
-    shutdown(c->fd, SHUT_RD);
+    shutdown(c->fd, phase == CONN_WRITING ? SHUT_RDWR : SHUT_RD);
 }
 
 /* With c->lock held. What has just arrived on an idle connection is a request, not idleness. */
@@ -156,6 +161,14 @@ void conn_enter(struct conn *c, enum conn_phase phase)
     pthread_mutex_unlock(&c->lock);
 }
 
+void conn_writing(struct conn *c, bool writing)
+{
+    pthread_mutex_lock(&c->lock);
+    c->writing = writing;
+    c->since_ms = clock_ms();
+    pthread_mutex_unlock(&c->lock);
+}
+
 void conn_in_hand(struct conn *c, bool in_hand)
 {
     pthread_mutex_lock(&c->lock);
@@ -167,7 +180,7 @@ void conn_in_hand(struct conn *c, bool in_hand)
 void conn_is_idle(struct conn *c)
 {
     pthread_mutex_lock(&c->lock);
-    c->busy = false;
+    c->busy = c->writing = false;
     c->since_ms = clock_ms();
     pthread_cond_broadcast(&c->idle);
     pthread_mutex_unlock(&c->lock);
@@ -213,6 +226,9 @@ static bool is_overdue(const struct conns *all, const struct conn *c, int64_t no
         break;
     case CONN_BODY:
         patience = all->body_ms;
+        break;
+    case CONN_WRITING:
+        patience = HTTP_WRITING_MS;
         break;
     case CONN_ANSWER:
     case CONN_LINGER:

@@ -4,9 +4,10 @@
  * Purpose  a connection holds a thread, also while nothing comes in on it. So the gateway ends those that are
  *          idle or slow for too long, and beyond `limit` connections the one that has waited longest for its client: a
  *          crowd of silent or dripping clients cannot keep others out (P7). A connection that is owed an answer
- *          is never ended here.
+ *          is never ended here, unless it does not read what it is given.
  *
- * How      conn_show_out() ends the connection's input. Its own thread sees that, says why, and closes.
+ * How      whoever is shown out finds its input ended (its output, too, when it does not read). Its own thread sees
+ *          that, says why, and closes.
  *
  * Owner    civetweb holds one reference of a conn, every promise another.
  * Threads  `lock` guards what stands below it; `framing` and `handled` belong to the connection's thread. conns_sweep():
@@ -34,7 +35,7 @@ struct conns {
 };
 
 /* What the connection waits for. */
-enum conn_phase { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_ANSWER, CONN_LINGER };
+enum conn_phase { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_ANSWER, CONN_WRITING, CONN_LINGER };
 
 struct conn {
     struct conns *all;
@@ -49,6 +50,7 @@ struct conn {
     int fd; /* -1: not known yet, or closed */
     bool closed;
     bool busy;             /* an answer is owed or still being sent */
+    bool writing;          /* the client does not take its answer as fast as it could */
     bool in_hand;          /* a handler runs */
     bool shown_out;        /* we ended the input: its end says nothing about the client */
     bool late;             /* and it was in the middle of a request: 408 */
@@ -67,6 +69,7 @@ void conn_unref(struct conn *c);
 
 /* Notes what the connection waits for from now on. */
 void conn_enter(struct conn *c, enum conn_phase phase);
+void conn_writing(struct conn *c, bool writing);
 void conn_in_hand(struct conn *c, bool in_hand);
 void conn_is_idle(struct conn *c); /* nothing is owed any more */
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/ascii.h"
 #include "common/base/limits.h"
 
 static bool is_hex(char c)
@@ -36,15 +37,10 @@ static bool take_id(const char **p, char *out, size_t n)
     return true;
 }
 
-static int hex_value(char c)
-{
-    return c <= '9' ? c - '0' : c - 'a' + 10;
-}
-
 /* Two digits, or -1. */
 static int hex_byte(const char *p)
 {
-    return is_hex(p[0]) && is_hex(p[1]) ? hex_value(p[0]) * 16 + hex_value(p[1]) : -1;
+    return is_hex(p[0]) && is_hex(p[1]) ? ascii_hex(p[0]) * 16 + ascii_hex(p[1]) : -1;
 }
 
 bool traceparent_parse(const char *header, struct traceparent *out)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/ascii.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -25,12 +26,13 @@ struct cors {
     int64_t max_age_s;
 };
 
-#define TOKEN_CHARS                                                                                          \
-    "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" /* RFC 9110 5.6.2 */
-
 static bool is_token(const char *s)
 {
-    return *s && s[strspn(s, TOKEN_CHARS)] == '\0';
+    const char *c = s;
+
+    while (ascii_is_token(*c))
+        c++;
+    return c > s && *c == '\0';
 }
 
 static bool ends_with(const char *s, const char *end)

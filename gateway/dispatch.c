@@ -558,6 +558,7 @@ struct dispatch_facts dispatch_facts(const struct dispatch *d)
 
 void dispatch_give_up(struct dispatch *d)
 {
+    on_inbox(d, 0); /* those that have just come, too */
     for (uint32_t i = 0; i < d->capacity; i++) {
         struct ask *a = d->asks[i];
         if (!a)

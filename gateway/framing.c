@@ -3,37 +3,20 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/base/ascii.h"
 #include "common/base/attr.h"
 #include "common/base/limits.h"
 
 #define POISON   '\1'
 #define STAND_IN "MKCOL"
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_alpha(char c)
-{
-    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-}
-
-/* tchar of RFC 9110 5.6.2 */
-static bool is_token_char(char c)
-{
-    return is_digit(c) || is_alpha(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
-}
+#define BLANKS_MAX      16
+#define EMPTY_LINES_MAX 8
 
 /* field-vchar, SP and HTAB of RFC 9110 5.5 */
 static bool is_value_char(char c)
 {
     return (unsigned char)c >= 0x20 ? c != 0x7f : c == '\t';
-}
-
-static int hex_value(char c)
-{
-    return is_digit(c) ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
 }
 
 void framing_refuse(struct framing *f, int status, const char *why)
@@ -75,8 +58,16 @@ static bool method_is_known(const struct framing *f)
     return false;
 }
 
+/* To be let through before the byte that is being looked at. */
+static void insert(struct framing *f, const char *text, size_t n)
+{
+    memcpy(f->insert + f->inserts, text, n);
+    f->inserts += n;
+}
+
 static void begin_request(struct framing *f)
 {
+    f->empty_lines = 0;
     f->head = 0;
     f->fields = f->hosts = f->n = 0;
     f->one_zero = f->has_length = f->chunked = f->expects = false;
@@ -96,11 +87,11 @@ static void end_method(struct framing *f)
         malformed(f, "the request line does not begin with a method");
         return;
     }
-    if (!method_is_known(f)) {
-        f->n = strlen(STAND_IN);
-        memcpy(f->word, STAND_IN, f->n);
-    }
     f->options = word_is(f, "OPTIONS");
+    if (method_is_known(f))
+        insert(f, f->word, f->n);
+    else
+        insert(f, STAND_IN, strlen(STAND_IN));
     f->state = FRAMING_TARGET_FIRST;
 }
 
@@ -109,8 +100,8 @@ static void end_version(struct framing *f)
     if (word_is(f, "HTTP/1.1") || word_is(f, "HTTP/1.0")) {
         f->one_zero = f->word[7] == '0';
         f->state = FRAMING_LINE_LF;
-    } else if (f->n == 8 && memcmp(f->word, "HTTP/", 5) == 0 && is_digit(f->word[5]) && f->word[6] == '.' &&
-               is_digit(f->word[7])) {
+    } else if (f->n == 8 && memcmp(f->word, "HTTP/", 5) == 0 && ascii_is_digit(f->word[5]) &&
+               f->word[6] == '.' && ascii_is_digit(f->word[7])) {
         framing_refuse(f, 505, "the HTTP version is not 1.0 or 1.1");
     } else {
         malformed(f, "the request line does not end with an HTTP version");
@@ -130,7 +121,7 @@ static void end_field_name(struct framing *f)
 {
     f->field = field_of(f);
     f->n = 0;
-    f->blank = false;
+    f->blanks = 0;
     f->state = FRAMING_FIELD_BLANK;
     if (++f->fields > HTTP_FIELDS_MAX)
         framing_refuse(f, 431, "too many header fields");
@@ -194,19 +185,57 @@ static void end_head(struct framing *f)
 
 static void value_char(struct framing *f, char c)
 {
-    if (f->field == FIELD_OTHER || f->field == FIELD_HOST)
-        return;
-    if (c == ' ' || c == '\t') {
-        f->blank = true;
-    } else if (f->field != FIELD_LENGTH) {
-        if (f->blank)
+    bool inner_blank = f->blanks > 0 && f->n > 0;
+
+    switch (f->field) {
+    case FIELD_OTHER:
+        break;
+    case FIELD_HOST:
+        f->n++;
+        if (inner_blank)
+            malformed(f, "Host is no name");
+        break;
+    case FIELD_LENGTH:
+        if (inner_blank || !ascii_is_digit(c))
+            malformed(f, "Content-Length is no number");
+        else if (f->n++ < HTTP_LENGTH_DIGITS_MAX)
+            f->length = f->length * 10 + (uint64_t)(c - '0');
+        break;
+    case FIELD_CODING:
+    case FIELD_EXPECT:
+        if (inner_blank)
             keep(f, ' ');
         keep(f, c);
-    } else if (f->blank || !is_digit(c)) {
-        malformed(f, "Content-Length is no number");
-    } else if (f->n++ < HTTP_LENGTH_DIGITS_MAX) {
-        f->length = f->length * 10 + (uint64_t)(c - '0');
+        break;
     }
+}
+
+/* Blanks are held back until something follows them: those around a value do not belong to it (RFC 9110 5.5), and
+ * civetweb keeps the ones at its end. A run of more than BLANKS_MAX is shortened. */
+static bool value_or_blank(struct framing *f, char c)
+{
+    static const char blanks[BLANKS_MAX] = "                ";
+
+    if (c == ' ' || c == '\t') {
+        f->blanks++;
+        return false;
+    }
+    if (f->state == FRAMING_FIELD_BLANK) {
+        f->blanks = 1; /* one behind the colon */
+        f->state = FRAMING_FIELD_VALUE;
+    }
+    if (c == '\r') {
+        end_field(f);
+        return true;
+    }
+    if (!is_value_char(c)) {
+        malformed(f, c == '\n' ? "a line that ends with LF alone" : "a control character in a header");
+        return true;
+    }
+    value_char(f, c);
+    insert(f, blanks, f->blanks < BLANKS_MAX ? f->blanks : BLANKS_MAX);
+    f->blanks = 0;
+    return true;
 }
 
 static void first_of_target(struct framing *f, char *c)
@@ -216,8 +245,8 @@ static void first_of_target(struct framing *f, char *c)
         f->state = FRAMING_TARGET;
     } else if (*c == '*' && f->options) {
         *c = '/'; /* the server as a whole; we have nothing to say about it */
-        f->state = FRAMING_TARGET;
-    } else if (is_alpha(*c)) {
+        f->state = FRAMING_ASTERISK;
+    } else if (ascii_is_alpha(*c)) {
         f->state = FRAMING_SCHEME;
         f->word[0] = *c;
     } else {
@@ -225,13 +254,19 @@ static void first_of_target(struct framing *f, char *c)
     }
 }
 
+static void begin_authority(struct framing *f)
+{
+    f->state = FRAMING_AUTHORITY;
+    f->n = 0;
+}
+
 /* http:// and the authority are left out: what remains is the path. */
 static void scheme_char(struct framing *f, char c)
 {
     keep(f, c);
     if ((f->n == 7 && word_is(f, "http://")) || (f->n == 8 && word_is(f, "https://")))
-        f->state = FRAMING_AUTHORITY;
-    else if (f->n >= 8 || !(is_alpha(c) || c == ':' || c == '/'))
+        begin_authority(f);
+    else if (f->n >= 8 || !(ascii_is_alpha(c) || c == ':' || c == '/'))
         malformed(f, "the request's target is neither a path nor a URL");
 }
 
@@ -241,27 +276,43 @@ static void target_char(struct framing *f, char c)
         f->state = FRAMING_VERSION;
         f->n = 0;
     } else if (c <= 0x20 || c >= 0x7f) {
-        malformed(f, "the request's target holds a character that must be percent-encoded");
+        malformed(f, c == '\r' ? "the request line does not end with an HTTP version"
+                               : "the request's target holds a character that must be percent-encoded");
     } else if (++f->n > HTTP_TARGET_MAX) {
         framing_refuse(f, 414, "URI Too Long");
     }
 }
 
+/* Without a path it is that of the root (RFC 9112 3.2.1). */
 static void authority_char(struct framing *f, char c)
 {
-    if (c == '/') {
-        f->n = 1;
-        f->state = FRAMING_TARGET;
-    } else if (c == ' ' || c == '?') {
-        malformed(f, "the request's URL has no path");
-    } else {
+    bool end = c == '/' || c == '?' || c == ' ';
+
+    if (end && f->n == 0)
+        malformed(f, "the request's URL has no host");
+    else if (!end)
+        target_char(f, c);
+    if (!end || f->state == FRAMING_REFUSED)
+        return;
+    f->state = FRAMING_TARGET;
+    if (c != '/') {
+        insert(f, "/", 1);
         target_char(f, c);
     }
 }
 
+static void asterisk_char(struct framing *f, char c)
+{
+    f->state = FRAMING_TARGET;
+    if (c == ' ')
+        target_char(f, c);
+    else
+        malformed(f, "the request's target is neither a path nor a URL");
+}
+
 static void chunk_size(struct framing *f, char c)
 {
-    int v = hex_value(c);
+    int v = ascii_hex(c);
 
     if (v >= 0) {
         f->left = f->left << 4 | (uint64_t)v;
@@ -303,7 +354,7 @@ static bool line_char(struct framing *f, char *c)
     case FRAMING_METHOD:
         if (*c == ' ')
             end_method(f);
-        else if (is_token_char(*c))
+        else if (ascii_is_token(*c))
             keep(f, *c);
         else
             malformed(f, "the request line does not begin with a method");
@@ -317,6 +368,9 @@ static bool line_char(struct framing *f, char *c)
     case FRAMING_AUTHORITY:
         authority_char(f, *c);
         return f->state != FRAMING_AUTHORITY;
+    case FRAMING_ASTERISK:
+        asterisk_char(f, *c);
+        return true;
     case FRAMING_TARGET:
         target_char(f, *c);
         return true;
@@ -337,7 +391,7 @@ static void name_char(struct framing *f, char c)
 {
     if (c == ':' && f->n > 0)
         end_field_name(f);
-    else if (is_token_char(c))
+    else if (ascii_is_token(c))
         keep(f, c);
     else
         malformed(f, "a header's name is no token, or not followed by a colon");
@@ -356,39 +410,27 @@ static void first_of_field(struct framing *f, char c)
     }
 }
 
-/* The fields, from the LF of the request line to the end of the head. civetweb wants blanks where tabs may be. */
-static void field_char(struct framing *f, char *c)
+/* The fields, from the LF of the request line to the end of the head. */
+static bool field_char(struct framing *f, char c)
 {
-    bool blank = *c == ' ' || *c == '\t';
-
     switch (f->state) {
     case FRAMING_LINE_LF:
     case FRAMING_FIELD_LF:
-        expect(f, *c, '\n', FRAMING_FIELD_FIRST, "a CR that no LF follows");
-        return;
+        expect(f, c, '\n', FRAMING_FIELD_FIRST, "a CR that no LF follows");
+        return true;
     case FRAMING_FIELD_FIRST:
-        first_of_field(f, *c);
-        return;
+        first_of_field(f, c);
+        return true;
     case FRAMING_FIELD_NAME:
-        name_char(f, *c);
-        return;
+        name_char(f, c);
+        return true;
     case FRAMING_FIELD_BLANK:
     case FRAMING_FIELD_VALUE:
-        if (!blank)
-            f->state = FRAMING_FIELD_VALUE;
-        if (*c == '\r')
-            end_field(f);
-        else if (!is_value_char(*c))
-            malformed(f, *c == '\n' ? "a line that ends with LF alone" : "a control character in a header");
-        else if (f->state == FRAMING_FIELD_VALUE)
-            value_char(f, *c);
-        if (blank)
-            *c = ' ';
-        return;
+        return value_or_blank(f, c);
     default: /* FRAMING_HEAD_LF */
-        if (expect(f, *c, '\n', FRAMING_HEAD_LF, "a CR that no LF follows"))
+        if (expect(f, c, '\n', FRAMING_HEAD_LF, "a CR that no LF follows"))
             end_head(f);
-        return;
+        return true;
     }
 }
 
@@ -401,8 +443,7 @@ static bool head_char(struct framing *f, char *c)
     }
     if (f->state <= FRAMING_VERSION)
         return line_char(f, c);
-    field_char(f, c);
-    return true;
+    return field_char(f, *c);
 }
 
 /* One byte of a body's framing. */
@@ -412,7 +453,7 @@ static bool chunk_char(struct framing *f, char c)
     case FRAMING_CHUNK_FIRST:
         f->n = f->left = 0;
         f->state = FRAMING_CHUNK_SIZE;
-        if (hex_value(c) < 0)
+        if (ascii_hex(c) < 0)
             malformed(f, "a chunk's size is no hexadecimal number");
         else
             chunk_size(f, c);
@@ -461,7 +502,9 @@ static bool start_char(struct framing *f, char *c)
     }
     if (*c == '\r') {
         f->state = FRAMING_START_LF;
-        return false;
+        if (++f->empty_lines > EMPTY_LINES_MAX)
+            malformed(f, "too many empty lines before a request");
+        return f->state == FRAMING_REFUSED;
     }
     begin_request(f);
     return head_char(f, c);
@@ -504,13 +547,11 @@ size_t framing_filter(struct framing *f, char *out, const char *in, size_t n)
             stays = chunk_char(f, c);
             begin = len; /* an offence here is seen at its own place */
         } else {
-            bool in_method = f->state == FRAMING_METHOD;
             stays = head_char(f, &c);
-            if (in_method && f->state == FRAMING_TARGET_FIRST) {
-                memcpy(out + len, f->word, f->n);
-                len += f->n;
-            }
         }
+        memcpy(out + len, f->insert, f->inserts);
+        len += f->inserts;
+        f->inserts = 0;
         if (stays)
             out[len++] = c;
     }

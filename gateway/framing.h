@@ -21,7 +21,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAMING_WORD_SIZE 24
+#define FRAMING_WORD_SIZE  24
+#define FRAMING_GROWTH_MAX 40 /* put in before one byte: a method, a path, blanks */
+
+/* What n bytes may become: what was held back before them, and a longer name for each method among them. */
+#define FRAMING_ROOM(n) (2 * (n) + FRAMING_GROWTH_MAX)
 
 /* Where the next byte belongs. */
 enum framing_state {
@@ -31,6 +35,7 @@ enum framing_state {
     FRAMING_TARGET_FIRST,
     FRAMING_SCHEME,
     FRAMING_AUTHORITY,
+    FRAMING_ASTERISK,
     FRAMING_TARGET,
     FRAMING_VERSION,
     FRAMING_LINE_LF,
@@ -63,6 +68,10 @@ struct framing {
     int status;        /* FRAMING_REFUSED: what to answer, */
     const char *why;   /* and why */
 
+    size_t empty_lines; /* before a request */
+    char insert[FRAMING_GROWTH_MAX];
+    size_t inserts;
+
     /* of the request that is coming in */
     size_t head; /* bytes of its head */
     size_t fields;
@@ -72,14 +81,14 @@ struct framing {
     enum framing_field field;
     bool options;  /* the method is OPTIONS */
     bool one_zero; /* HTTP/1.0 */
-    bool blank;    /* blanks have come in the value: nothing else may follow them */
+    size_t blanks; /* that have come in a value and are held back */
     bool has_length, chunked, expects;
     uint64_t length; /* Content-Length */
     uint64_t left;   /* of the body or the chunk */
 };
 
-/* Filters n bytes; returns how many civetweb may see, in out. Once it refused, everything after is one 0x01. `in` may
- * lie in the same memory, FRAMING_WORD_SIZE bytes behind out: a method is held back until it is complete. */
+/* Filters n bytes; returns how many civetweb may see, in out, which has FRAMING_ROOM(n) bytes. Once it refused, all that
+ * comes after is one 0x01. In FRAMING_BODY nothing is left out or put in, and `in` may be `out`. */
 size_t framing_filter(struct framing *f, char *out, const char *in, size_t n);
 
 /* A part of a request has come in and more must follow. */

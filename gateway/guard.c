@@ -9,7 +9,7 @@ int guard_init(struct guard *g, const struct gateway_conf *c)
     g->by_address = ratelimit_new(c->rate_address, c->rate_burst);
     g->by_token = ratelimit_new(c->rate_token, c->rate_burst);
     g->by_user = ratelimit_new(c->rate_user, c->rate_burst);
-    if (*c->tokens_file && tokens_open(&g->tokens, c->tokens_file) < 0)
+    if (c->tokens_file && *c->tokens_file && tokens_open(&g->tokens, c->tokens_file) < 0)
         return -EINVAL;
     return 0;
 }
@@ -41,16 +41,19 @@ static int take(struct ratelimit *r, const char *policy, struct str key, struct 
     return v.allowed ? 0 : 429;
 }
 
-static int check_token(struct guard *g, struct caller *c, const char *authorization, struct buf *headers)
+static int check_token(struct guard *g, struct caller *c, const char *authorization, struct buf *headers,
+                       const char **error)
 {
     switch (g->tokens ? tokens_check(g->tokens, authorization, c->token) : TOKEN_OK) {
     case TOKEN_OK:
         return 0;
     case TOKEN_MISSING:
         buf_puts(headers, "WWW-Authenticate: Bearer\r\n");
+        *error = "no_token";
         return 401;
     case TOKEN_WRONG:
         buf_puts(headers, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
+        *error = "wrong_token";
         return 401;
     }
     return 401;
@@ -58,14 +61,16 @@ static int check_token(struct guard *g, struct caller *c, const char *authorizat
 
 /* The address first: whoever guesses tokens is slowed down by it. */
 int guard_enter(struct guard *g, struct caller *c, const char *authorization, struct allowance *a,
-                struct buf *headers)
+                struct buf *headers, const char **error)
 {
     int status = take(g->by_address, "address", str_of(c->address), a);
 
     if (!status)
-        status = check_token(g, c, authorization, headers);
+        status = check_token(g, c, authorization, headers, error);
     if (!status && *c->token)
         status = take(g->by_token, "token", str_of(c->token), a);
+    if (status == 429)
+        *error = "rate_limited";
     return status;
 }
 

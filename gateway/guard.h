@@ -31,9 +31,9 @@ struct allowance {
     struct ratelimit_verdict verdict;
 };
 
-/* 0, 401 or 429. Writes c->token; for 401 the line that says what is wanted. */
+/* 0, 401 or 429, and the word for the log. Writes c->token; for 401 the line that says what is wanted. */
 int guard_enter(struct guard *g, struct caller *c, const char *authorization, struct allowance *a,
-                struct buf *headers) NODISCARD;
+                struct buf *headers, const char **error) NODISCARD;
 
 /* 0 or 429. */
 int guard_user(struct guard *g, struct str user_id, struct allowance *a) NODISCARD;

@@ -9,21 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/ascii.h"
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/proc/door.h"
 #include "gateway/conn.h"
+#include "gateway/intake.h"
+#include "gateway/sender.h"
 
 #define BODY_FIRST 4096
 #define BODY_SKIPPED                                                                                         \
     (64 * KIB) /* an unread rest up to here is read and thrown away; beyond, the connection ends */
-#define POISON        '\1' /* framing.h */
 #define QUIET_LOOK_MS 10
 #define KEEP_ALIVE_GAP                                                                                       \
     15000 /* civetweb's keep-alive timeout also runs while an answer is owed; ours ends idleness */
@@ -57,118 +58,6 @@ struct in_hand {
     bool later;
     bool ends; /* the connection ends with this answer although more may come in */
 };
-
-/* An answer that the client's receive window did not take at once. It has its own descriptor of the same
- * socket, because civetweb may close its one at any time. */
-struct slow {
-    struct http *http;
-    struct conn *conn;
-    struct loop_io io;
-    struct loop_timer patience;
-    struct buf out;
-};
-
-/* What civetweb's library finds instead of the C library's. */
-
-static _Thread_local struct conn *mine; /* which this thread serves */
-
-static void learn(struct conn *c, int fd)
-{
-    pthread_mutex_lock(&c->lock);
-    c->fd = fd;
-    pthread_mutex_unlock(&c->lock);
-}
-
-static int wait_for_input(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-
-    return ppoll(&p, 1, NULL, NULL);
-}
-
-/* glibc's header claims that poll() only writes what it is given. */
-#pragma GCC diagnostic push
-#ifndef __clang__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-int poll(struct pollfd *fds, nfds_t n, int timeout)
-{
-    struct timespec t = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000};
-    struct conn *c = mine;
-    bool endless = timeout < 0;
-
-    if (c && n == 1) {
-        if (c->fd < 0)
-            learn(c, fds[0].fd);
-        if (c->framing.state == FRAMING_REFUSED && (fds[0].events & POLLIN)) {
-            fds[0].revents = POLLIN; /* recv() has more of what makes civetweb give up */
-            return 1;
-        }
-        /* Nothing but input, or the end of it, wakes a thread that reads: no looking around every two seconds. */
-        endless = !(fds[0].events & POLLOUT) && !atomic_load(&c->all->stopping);
-    }
-    return ppoll(fds, n, endless ? NULL : &t, NULL);
-}
-#pragma GCC diagnostic pop
-
-static ssize_t poison(char *buf)
-{
-    buf[0] = POISON;
-    return 1;
-}
-
-/* Nothing more comes in: 0, or one byte that makes civetweb give up and ask on_error() what to say. */
-static ssize_t end_of_input(struct conn *c, char *buf)
-{
-    pthread_mutex_lock(&c->lock);
-    bool shown_out = c->shown_out, late = c->late;
-    pthread_mutex_unlock(&c->lock);
-
-    bool in_head = framing_in_head(&c->framing);
-    if (late && framing_inside(&c->framing))
-        framing_refuse(&c->framing, 408, "the request did not arrive in time");
-    if (late && in_head)
-        return poison(buf);
-    if (shown_out)
-        conn_wait_idle(c); /* what looks like the client's end is ours, and an answer may still be owed */
-    return 0;
-}
-
-static void note_phase(struct conn *c)
-{
-    const struct framing *f = &c->framing;
-
-    conn_enter(c, f->complete > c->handled ? CONN_ANSWER
-                  : framing_in_head(f)     ? CONN_HEAD
-                  : framing_inside(f)      ? CONN_BODY
-                                           : CONN_IDLE);
-}
-
-ssize_t recv(int fd, void *buf, size_t n, int flags)
-{
-    struct conn *c = mine;
-
-    if (!c || n == 0)
-        return recvfrom(fd, buf, n, flags, NULL, NULL);
-    if (c->framing.state == FRAMING_REFUSED)
-        return poison(buf);
-    /* Room for a method that has been held back; a head is read with much more of it. */
-    size_t room = n > 2 * FRAMING_WORD_SIZE ? FRAMING_WORD_SIZE : 0;
-    for (;;) {
-        char *in = (char *)buf + room;
-        ssize_t got = recvfrom(fd, in, n - room, flags, NULL, NULL);
-        if (got == 0)
-            return end_of_input(c, buf);
-        if (got < 0)
-            return got;
-        size_t left = framing_filter(&c->framing, buf, in, (size_t)got);
-        note_phase(c);
-        if (left > 0)
-            return (ssize_t)left;
-        if (wait_for_input(fd) < 0) /* all of it was for the filter */
-            return -1;
-    }
-}
 
 /* Quiet: no answer is being made or sent. */
 
@@ -205,16 +94,17 @@ static int on_connection(const struct mg_connection *mg, void **data)
 {
     struct http *h = mg_get_user_data(mg_get_context(mg));
 
-    *data = mine = conn_new(&h->conns);
+    struct conn *c = conn_new(&h->conns);
+
+    intake_begin(c);
+    *data = c;
     return 0;
 }
 
 static void on_close(const struct mg_connection *mg)
 {
-    struct conn *c = mg_get_user_connection_data(mg);
-
-    mine = NULL;
-    conn_close(c);
+    (void)mg;
+    conn_close(intake_end());
 }
 
 static void on_sweep(void *arg)
@@ -265,17 +155,22 @@ static bool has_token(const char *list, const char *token)
     return false;
 }
 
-/* As civetweb decides it: when it would close, the thread must not return before the answer is out. */
+/* Closing wins (RFC 9112 9.3), and where civetweb would close, the thread must not return before the answer is out:
+ * it stays open when its first Connection field says so, or when there is none in HTTP/1.1. */
 static enum reply_connection connection_of(const struct in_hand *in)
 {
-    const char *header = mg_get_header(in->mg, "Connection");
-    const char *version = mg_get_request_info(in->mg)->http_version;
-    bool one_one = version && strcmp(version, "1.1") == 0;
+    const struct mg_request_info *info = mg_get_request_info(in->mg);
+    const char *first = mg_get_header(in->mg, "Connection");
+    bool one_one = info->http_version && strcmp(info->http_version, "1.1") == 0;
 
     if (in->ends || mg_get_header(in->mg, "Upgrade"))
         return REPLY_CLOSE;
-    if (header ? !has_token(header, "keep-alive") : !one_one)
+    if (first ? !has_token(first, "keep-alive") : !one_one)
         return REPLY_CLOSE;
+    for (int i = 0; i < info->num_headers; i++)
+        if (strcasecmp(info->http_headers[i].name, "Connection") == 0 &&
+            has_token(info->http_headers[i].value, "close"))
+            return REPLY_CLOSE;
     return one_one ? REPLY_KEEP : REPLY_KEEP_1_0;
 }
 
@@ -344,7 +239,7 @@ int http_body(struct http_request *q, size_t max, struct str *body, const char *
         if (f->has_length && f->length > max)
             return cannot_read(in, 413, "Request body too large", why);
         if (waits_to_be_asked(f))
-            mg_write(in->mg, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+            in->ends |= !sender_write(in->conn, str_of("HTTP/1.1 100 Continue\r\n\r\n"));
     }
     in->body = BUF_INIT(max + BODY_FIRST);
     while (got > 0 && in->body.len <= max) {
@@ -382,7 +277,7 @@ void http_answer(struct http_request *q, const struct reply *r)
 
     leave_body(in);
     reply_render(&out, r, str_eq(q->method, "HEAD"), connection_of(in));
-    mg_write(in->mg, out.data, out.len);
+    in->ends |= !sender_write(in->conn, buf_str(&out));
     buf_free(&out);
 }
 
@@ -391,8 +286,9 @@ struct http_promise *http_later(struct http_request *q, void (*gone)(void *arg),
     struct in_hand *in = q->hold;
     struct conn *c = in->conn;
     struct http_promise *p = xcalloc(1, sizeof *p);
-    enum reply_connection connection = connection_of(in);
 
+    leave_body(in);
+    enum reply_connection connection = connection_of(in);
     in->later = true;
     enter(in->http);
     pthread_mutex_lock(&c->lock);
@@ -411,86 +307,21 @@ struct http_promise *http_later(struct http_request *q, void (*gone)(void *arg),
     return p;
 }
 
-static void slow_done(struct slow *s)
+static void answered(void *arg)
 {
-    struct loop *l = s->http->loop;
-
-    loop_io_clear(l, &s->io);
-    loop_timer_clear(l, &s->patience);
-    close(s->io.fd);
-    conn_is_idle(s->conn);
-    conn_unref(s->conn);
-    leave(s->http);
-    buf_free(&s->out);
-    free(s);
-}
-
-/* The client reads nothing: end the connection, civetweb's thread sees it and closes. */
-static void slow_expired(void *arg)
-{
-    struct slow *s = arg;
-
-    shutdown(s->io.fd, SHUT_RDWR);
-    slow_done(s);
-}
-
-static void slow_writable(void *arg, uint32_t events)
-{
-    struct slow *s = arg;
-
-    (void)events;
-    ssize_t put = send(s->io.fd, s->out.data, s->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (put < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (put < 0) {
-        slow_expired(s);
-        return;
-    }
-    buf_consume(&s->out, (size_t)put);
-    if (s->out.len == 0)
-        slow_done(s);
-    else
-        loop_timer_set(s->http->loop, &s->patience, clock_ms() + HTTP_SLOW_MS);
-}
-
-/* Takes `out` over. The connection is locked and stays busy. */
-static bool slow_start(struct http *h, struct conn *c, struct buf *out)
-{
-    int fd = dup(c->fd);
-
-    if (fd < 0)
-        return false;
-    struct slow *s = xcalloc(1, sizeof *s);
-    s->http = h;
-    s->conn = c;
-    conn_ref(c);
-    enter(h);
-    s->out = *out;
-    *out = BUF_INIT(0);
-    s->io = (struct loop_io){.fd = fd, .fn = slow_writable, .arg = s};
-    s->patience = (struct loop_timer){.fn = slow_expired, .arg = s};
-    if (loop_io_set(h->loop, &s->io, EPOLLOUT) < 0)
-        abort();
-    loop_timer_set(h->loop, &s->patience, clock_ms() + HTTP_SLOW_MS);
-    return true;
+    leave(arg);
 }
 
 /* With the connection locked. */
 static enum http_sent send_now(struct http *h, struct conn *c, struct buf *out)
 {
-    ssize_t put = send(c->fd, out->data, out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    enter(h); /* until the last of it is out */
+    enum sender_result sent = sender_send(h->loop, c, out, answered, h);
 
-    c->busy = false;
-    if (put < 0 && errno != EAGAIN && errno != EINTR)
-        return HTTP_BROKEN; /* its thread sees that too */
-    if (put > 0)
-        buf_consume(out, (size_t)put);
-    if (out->len > 0) {
-        c->busy = slow_start(h, c, out);
-        if (!c->busy)
-            shutdown(c->fd, SHUT_RDWR); /* half an answer must not look like a whole one */
-    }
-    return HTTP_SENT;
+    c->busy = sent == SENDER_LATER;
+    if (!c->busy)
+        leave(h);
+    return sent == SENDER_BROKEN ? HTTP_BROKEN : HTTP_SENT; /* the connection's thread sees that, too */
 }
 
 enum http_sent http_send(struct http_promise *p, const struct reply *r)
@@ -527,22 +358,14 @@ enum http_sent http_send(struct http_promise *p, const struct reply *r)
 
 /* civetweb's callbacks. */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* In place. A % without two digits stays. */
 static struct str percent_decode(char *s)
 {
     char *to = s;
 
     for (const char *from = s; *from; from++) {
-        int high = from[0] == '%' ? hex_digit(from[1]) : -1;
-        int low = high >= 0 ? hex_digit(from[2]) : -1;
+        int high = from[0] == '%' ? ascii_hex(from[1]) : -1;
+        int low = high >= 0 ? ascii_hex(from[2]) : -1;
         if (low >= 0) {
             *to++ = (char)(high << 4 | low);
             from += 2;
@@ -570,12 +393,13 @@ static void handle(struct http *h, struct in_hand *in)
     h->conf.handler(h->conf.arg, &q);
     free(path);
     buf_free(&in->body);
-    if (in->later && connection_of(in) == REPLY_CLOSE && conn_wait_idle(c))
-        mg_write(in->mg, c->waited.data, c->waited.len);
-    if (in->ends) {
+    bool closes = connection_of(in) == REPLY_CLOSE;
+    if (in->later && closes && conn_wait_idle(c))
+        in->ends |= !sender_write(c, buf_str(&c->waited));
+    if (closes || in->ends)
         mg_disable_connection_keep_alive(in->mg);
+    if (in->ends)
         linger(c);
-    }
 }
 
 static int on_request(struct mg_connection *mg)
@@ -590,8 +414,7 @@ static int on_request(struct mg_connection *mg)
         return -1;
     enter(h);
     conn_in_hand(c, true);
-    c->handled++;
-    note_phase(c);
+    intake_handled(c);
     handle(h, &in);
     conn_in_hand(c, false);
     leave(h);
@@ -602,7 +425,7 @@ static int on_request(struct mg_connection *mg)
 static int on_error(struct mg_connection *mg, int status, const char *text)
 {
     struct http *h = mg_get_user_data(mg_get_context(mg));
-    struct conn *c = mine;
+    struct conn *c = intake_mine();
     struct buf body = BUF_INIT(4 * KIB);
     struct buf out = BUF_INIT(8 * KIB);
 
@@ -614,7 +437,8 @@ static int on_error(struct mg_connection *mg, int status, const char *text)
     }
     struct reply r = reply_detail(&body, status, text && *text ? text : "Bad request");
     reply_render(&out, &r, false, REPLY_CLOSE);
-    mg_write(mg, out.data, out.len);
+    if (!sender_write(c, buf_str(&out)))
+        log_debug("a refusal did not reach its client");
     h->conf.refused(h->conf.arg, status, text, mg_get_request_info(mg)->remote_addr);
     linger(c);
     buf_free(&out);
@@ -703,7 +527,7 @@ int http_start(struct http **out, struct loop *l, const struct http_conf *c)
 
 void http_stop(struct http *h)
 {
-    if (!h)
+    if (!h || !h->mg)
         return;
     loop_timer_clear(h->loop, &h->sweep);
     loop_timer_clear(h->loop, &h->quiet);
@@ -712,5 +536,11 @@ void http_stop(struct http *h)
     mg_stop(h->mg);
     door_answered(k);
     mg_exit_library();
+    h->mg = NULL;
+}
+
+void http_free(struct http *h)
+{
+    http_stop(h);
     free(h);
 }

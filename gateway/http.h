@@ -6,11 +6,9 @@
  *          (http_send). With a promise the thread goes back to reading its connection: it costs no wake-up
  *          when the answer comes, and it sees at once when the client leaves.
  *
- * How      civetweb gives no access to a connection's descriptor, and reads requests that it should not. This file
- *          defines poll() and recv(), which civetweb's library calls: they learn the descriptor, and pass what
- *          comes in through framing.h. On connections that end with this answer (HTTP/1.0, Connection: close) the
- *          thread waits for the promise instead and writes the answer itself. docs/decisions/0003 and 0013 say
- *          what was measured and why.
+ * How      what civetweb reads goes through intake.h; what it would write is written by sender.h. On connections that
+ *          end with this answer (HTTP/1.0, Connection: close) the thread waits for the promise instead and writes the
+ *          answer itself. docs/decisions/0003 and 0013 say what was measured and why.
  *
  * Owner    everything in struct http_request is borrowed until the handler returns. A promise is consumed
  *          by http_send(), which must be called exactly once for each.
@@ -19,7 +17,7 @@
  *          locked; it must not call into this file.
  * Errors   http_start(): 0 or -errno, having logged why. What is no request is answered here, in the API's form: 400,
  *          408, 413, 414, 417, 431, 501, 505, each with a `detail`, and the connection ends.
- * Limits   framing.h; HTTP_SLOW_MS for a client that does not read; HTTP_LINGER_MS for one that does not stop.
+ * Limits   framing.h; HTTP_SLOW_MS and HTTP_WRITING_MS for a client that does not read; HTTP_LINGER_MS for one that does not stop.
  * Source   RFC 9110, RFC 9112
  */
 #ifndef ATALAYA_GATEWAY_HTTP_H
@@ -63,7 +61,9 @@ struct http_conf {
 };
 
 int http_start(struct http **out, struct loop *l, const struct http_conf *c) NODISCARD;
-void http_stop(struct http *h); /* every promise must have been kept */
+/* No thread of civetweb runs any more. Promises are still to be kept; their clients have gone. */
+void http_stop(struct http *h);
+void http_free(struct http *h); /* every promise must have been kept */
 
 /* Calls fn on the loop's thread when every answer is out, those of slow readers too. */
 void http_when_quiet(struct http *h, void (*fn)(void *arg), void *arg);

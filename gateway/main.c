@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 
 #include "common/base/clock.h"
@@ -29,7 +30,7 @@ static int configure(void *self)
     int rc = gateway_conf_load(&g->conf);
 
     g->daemon.drain_ms = g->conf.drain_timeout_ms + LAST_EVENTS_MS;
-    return rc < 0 ? rc : guard_init(&g->guard, &g->conf);
+    return guard_init(&g->guard, &g->conf) < 0 ? -EINVAL : rc;
 }
 
 static void describe_api(struct gateway *g)
@@ -122,6 +123,7 @@ static void fini(void *self)
         dispatch_give_up(g->dispatch);
     http_stop(g->http);
     dispatch_free(g->dispatch);
+    http_free(g->http);
     openapi_free(g->openapi);
     guard_free(&g->guard);
     gateway_conf_free(&g->conf);

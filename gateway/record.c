@@ -42,13 +42,13 @@ void record_log(const struct event *e, const struct caller *c, const char *user)
     enum log_level level = e->status >= 500 ? LOG_WARNING : LOG_INFO;
     const struct log_field *asked = LOG_FIELDS(
         LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint), LOG_STR("method", e->method),
-        LOG_INT("status", e->status), LOG_INT("duration_ms", e->duration_us / 1000),
+        LOG_INT("status", e->status), LOG_INT("duration_ms", (e->duration_us + 500) / 1000),
         LOG_CSTR("client", c->address), LOG_CSTR("token", c->token), LOG_CSTR("user_id", user),
         LOG_STR("trace_id", e->trace_id), LOG_INT("attempts", e->attempts.n), LOG_STR("model", e->model),
         LOG_INT("tokens", e->total_tokens), LOG_STR("error", e->error), LOG_STR("error_text", e->error_text));
     const struct log_field *other = LOG_FIELDS(
         LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint), LOG_STR("method", e->method),
-        LOG_INT("status", e->status), LOG_INT("duration_ms", e->duration_us / 1000),
+        LOG_INT("status", e->status), LOG_INT("duration_ms", (e->duration_us + 500) / 1000),
         LOG_CSTR("client", c->address), LOG_CSTR("token", c->token), LOG_STR("error", e->error));
 
     log_event(level, e->trace_id.n ? asked : other,

@@ -1,5 +1,6 @@
 #include "gateway/routes.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/clock.h"
@@ -67,7 +68,21 @@ static void redirect(struct visit *v, const char *path)
 
 static void answer_limited(struct visit *v)
 {
-    answer_detail(v, 429, "Too Many Requests", (int)v->allowance.verdict.retry_after_s, "rate_limited");
+    char detail[96];
+
+    snprintf(detail, sizeof detail, "Too Many Requests: %lld in %lld s are allowed for one %s",
+             (long long)v->allowance.verdict.limit, (long long)v->allowance.verdict.window_s,
+             v->allowance.policy);
+    answer_detail(v, 429, detail, (int)v->allowance.verdict.retry_after_s, "rate_limited");
+}
+
+static void answer_too_large(struct visit *v)
+{
+    char detail[64];
+
+    snprintf(detail, sizeof detail, "Request body too large: at most %lld bytes",
+             (long long)v->routes->conf->body_max);
+    answer_detail(v, 413, detail, 0, "bad_body");
 }
 
 /* False: it has been answered. */
@@ -76,7 +91,9 @@ static bool read_body(struct visit *v, struct str *body)
     const char *why = NULL;
     int status = http_body(v->q, (size_t)v->routes->conf->body_max, body, &why);
 
-    if (status)
+    if (status == 413)
+        answer_too_large(v);
+    else if (status)
         answer_detail(v, status, why, 0, "bad_body");
     return status == 0;
 }
@@ -353,11 +370,12 @@ static void answer_405(struct visit *v, const struct route *r)
 /* False: it has been answered. */
 static bool may_enter(struct visit *v)
 {
+    const char *error = NULL;
     int status = guard_enter(v->routes->guard, &v->caller, http_field(v->q, "Authorization"), &v->allowance,
-                             &v->headers);
+                             &v->headers, &error);
 
     if (status == 401)
-        answer_detail(v, 401, "Not authenticated", 0, "no_token");
+        answer_detail(v, 401, "Not authenticated", 0, error);
     else if (status == 429)
         answer_limited(v);
     return status == 0;

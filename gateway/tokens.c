@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/ascii.h"
 #include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -37,21 +38,13 @@ struct token_store {
     struct set set;
 };
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Why the line is no token; NULL when it is one. */
 static const char *parse_line(struct token *t, const char *s)
 {
     if (strspn(s, "0123456789abcdefABCDEF") != HASH_DIGITS)
         return "64 hex digits wanted, as sha256sum prints them";
     for (size_t i = 0; i < DIGEST_SHA256_SIZE; i++)
-        t->hash[i] = (uint8_t)(hex_value(s[2 * i]) << 4 | hex_value(s[2 * i + 1]));
+        t->hash[i] = (uint8_t)(ascii_hex(s[2 * i]) << 4 | ascii_hex(s[2 * i + 1]));
 
     const char *name = s + HASH_DIGITS + strspn(s + HASH_DIGITS, " \t");
     size_t n = strlen(name);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -13,11 +14,20 @@
 #include "common/proc/child.h"
 #include "supervisor/status.h"
 
-#define log_child(level, c, ...)                                                                             \
-    log_event(level,                                                                                         \
-              LOG_FIELDS(LOG_CSTR("role", kinds[(c)->role].role), LOG_INT("index", (c)->index),              \
-                         LOG_INT("child", (c)->pid)),                                                        \
-              __VA_ARGS__)
+static void log_child(enum log_level level, const struct child *c, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+static void log_child(enum log_level level, const struct child *c, const char *fmt, ...)
+{
+    const char *role = kinds[c->role].role;
+    char text[LOG_SAID_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    log_event(level, LOG_FIELDS(LOG_CSTR("role", role), LOG_INT("index", c->index), LOG_INT("child", c->pid)),
+              "%s %d: %s", role, c->index, text);
+}
 
 static void enter(struct child *c, enum child_state state)
 {
@@ -107,10 +117,13 @@ static void act_mourn(struct child *c)
     c->deadline = c->crew->now + wait;
     if (healthy)
         log_child(LOG_WARNING, c, "died after a healthy life: starting it again at once");
+    else if (c->deaths >= too_many)
+        log_child(LOG_ERROR, c,
+                  "died early (%u in a row); the others go on without it, starting it again in %lld ms%s%s",
+                  c->deaths, (long long)wait, *c->said ? "; it said: " : "", c->said);
     else
-        log_child(c->deaths >= too_many ? LOG_ERROR : LOG_WARNING, c,
-                  "died early (%u in a row; %u are too many): starting it again in %lld ms", c->deaths,
-                  too_many, (long long)wait);
+        log_child(LOG_WARNING, c, "died early (%u in a row; %u are too many): starting it again in %lld ms",
+                  c->deaths, too_many, (long long)wait);
 }
 
 static void act_refuse(struct child *c)

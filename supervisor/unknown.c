@@ -30,13 +30,20 @@ static bool is_service(const char *name)
     return strstr(name, "_SERVICE_") || strstr(name, "_PORT");
 }
 
+/* Prefixes under which other programs of the same environment have variables too. */
+static bool is_shared(const char *name)
+{
+    return begins_with(name, "OTEL_") || begins_with(name, "OPENAI_") || begins_with(name, "LANGFUSE_") ||
+           begins_with(name, "LOG_");
+}
+
 bool unknown_suspicious(const char *name, bool from_file, const char *const *known, size_t n,
                         const char **meant)
 {
     size_t len = strlen(name);
-    bool ours = begins_with(name, "ATALAYA_")
-                    ? from_file || !is_service(name)
-                    : from_file && (table_has_prefix(name) || begins_with(name, "LOG_"));
+    bool ours = begins_with(name, "ATALAYA_") ? from_file || !is_service(name)
+                                              : (from_file || !is_shared(name)) &&
+                                                    (table_has_prefix(name) || begins_with(name, "LOG_"));
 
     if (is_known(name, known, n))
         return false;

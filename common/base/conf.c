@@ -83,7 +83,8 @@ static void allowed(const struct conf_row *r, char out[EXPECTED_MAX])
         snprintf(out, EXPECTED_MAX, "one of %s", r->choices);
         break;
     case CONF_URL:
-        snprintf(out, EXPECTED_MAX, "a URL that begins with http:// or https://, without user and password");
+        snprintf(out, EXPECTED_MAX,
+                 "a URL that begins with http:// or https://, without user, password and query");
         break;
     case CONF_IPV4:
         snprintf(out, EXPECTED_MAX, "an IPv4 address");
@@ -151,7 +152,7 @@ static bool url_is_good(const char *url)
         return false;
     const char *host = strstr(url, "://") + 3;
     size_t n = strcspn(host, "/?#");
-    return n > 0 && !memchr(host, '@', n) && !strchr(url, ' ');
+    return n > 0 && !memchr(host, '@', n) && !strpbrk(url, " ?#");
 }
 
 static bool parse_text(const struct conf_row *r, const char *text, char **out)
@@ -203,7 +204,8 @@ static void show(const struct conf_row *r, const char *value, struct buf *out)
     size_t n = strlen(value);
     size_t some = utf8_clip(value, n, SHOWN_MAX);
 
-    if (r->flags & CONF_SECRET) {
+    /* A URL that is not as it should be may hold a password or a key. */
+    if ((r->flags & CONF_SECRET) || (r->type == CONF_URL && strpbrk(value, "@?#") && !url_is_good(value))) {
         buf_puts(out, "***");
         return;
     }

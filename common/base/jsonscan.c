@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/ascii.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 
@@ -49,14 +50,6 @@ static void skip_space(struct scanner *k)
         k->i++;
 }
 
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 static size_t put_code_point(char *to, uint32_t cp)
 {
     if (cp >= 0xd800 && cp <= 0xdfff) { /* a lone surrogate: WTF-8 */
@@ -73,7 +66,7 @@ static bool four_digits(struct scanner *k, size_t i, uint32_t *v)
 {
     *v = 0;
     for (size_t d = 0; d < 4; d++) {
-        int h = hex_value(k->s[i + d]);
+        int h = ascii_hex(k->s[i + d]);
         if (h < 0)
             return broken(k, "Invalid \\uXXXX escape", i - 1);
         *v = *v << 4 | (uint32_t)h;
@@ -507,7 +500,8 @@ const struct value *jsonscan_get(const struct jsonscan *j, const char *name)
 
 struct str jsonscan_first(struct str array)
 {
-    struct scanner k = {.s = array.p, .n = array.n - 1, .i = 1};
+    struct jsonscan unused = {.n = 0};
+    struct scanner k = {.j = &unused, .s = array.p, .n = array.n - 1, .i = 1};
     size_t depth = 0, len, start;
 
     skip_space(&k);
@@ -528,7 +522,8 @@ struct str jsonscan_first(struct str array)
 
 size_t jsonscan_decode(struct str source, char *to)
 {
-    struct scanner k = {.s = source.p, .n = source.n, .i = 1};
+    struct jsonscan unused = {.n = 0};
+    struct scanner k = {.j = &unused, .s = source.p, .n = source.n, .i = 1};
     size_t len = 0;
     bool ok = string(&k, to, &len);
 

@@ -21,6 +21,7 @@
 #define QUESTION_MAX           (64 * KIB) /* bytes; the contract's limit is 2000 code points */
 #define INPUT_ECHO_MAX         (8 * KIB)  /* JSON of one wrong value that a 422 repeats to its client */
 #define HTTP_SLOW_MS           30000 /* a client that takes no byte of its answer for this long is cut off */
+#define HTTP_WRITING_MS  300000     /* nor one that takes longer than this for all of it */
 #define HTTP_HEADERS_MAX       (16 * KIB)
 #define HTTP_FIELDS_MAX        64 /* header fields of a request; civetweb has room for no more */
 #define HTTP_TARGET_MAX        8192

@@ -323,6 +323,9 @@ void sink_free(struct sink *s)
     if (!s)
         return;
     loop_io_clear(s->loop, &s->io);
+    for (size_t i = 0; i < SCRAPES_MAX; i++)
+        if (s->scrapes[i].id)
+            finish_scrape(&s->scrapes[i], (struct str){NULL, 0}, METRICS_TEXT);
     loop_timer_clear(s->loop, &s->flush_timer);
     loop_timer_clear(s->loop, &s->tick);
     while (s->head) {

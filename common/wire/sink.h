@@ -23,7 +23,8 @@ struct sink;
 
 int sink_new(struct sink **out, struct loop *l, struct zwire *w, const char *endpoint,
              const char *process) NODISCARD;
-void sink_free(struct sink *s); /* gives the unacknowledged events up */
+void sink_free(
+    struct sink *s); /* gives the unacknowledged events up, and tells those who wait for a scrape */
 
 void sink_put(struct sink *s, const struct event *e);
 void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; not kept */

@@ -135,7 +135,7 @@ Test(access, limits_per_user_say_when_to_come_again)
     cr_expect(http_header(&r, "Retry-After", wait, sizeof wait));
     cr_expect(strtol(wait, NULL, 10) >= 1 && strtol(wait, NULL, 10) <= 30, "Retry-After: %s", wait);
     json_t *j = e2e_json(&r);
-    cr_expect_str_eq(e2e_string(j, "detail"), "Too Many Requests");
+    cr_expect_str_eq(e2e_string(j, "detail"), "Too Many Requests: 2 in 60 s are allowed for one user");
     json_decref(j);
     http_reply_free(&r);
     expect(e->port, "POST", "/ask", NULL, "{\"user_id\":\"otra\",\"question\":\"" E2E_CANARY "\"}", 200);

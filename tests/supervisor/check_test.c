@@ -229,7 +229,7 @@ Test(check, text_is_for_people)
     house_env(&house, "LOG_FORMAT=text");
     house_start(&house, ARGV("run"));
     house_wait_text(&house, "log", " INFO    gateway[");
-    house_wait_text(&house, "log", "] ready after ");
+    house_wait_text(&house, "log", ": ready after ");
     cr_expect_eq(house_count(&house, "log", "{\"ts\""), 0);
     cr_expect_geq(house_count(&house, "log", " role=llm-worker index=1 child="), 1);
 }
