@@ -239,13 +239,19 @@ static bool is_overdue(const struct conns *all, const struct conn *c, int64_t no
 
 void conns_sweep(struct conns *all, int64_t now_ms)
 {
+    int leaving = 0;
+
     pthread_mutex_lock(&all->lock);
     for (struct conn *c = all->first; c; c = c->next) {
         pthread_mutex_lock(&c->lock);
         if (is_overdue(all, c, now_ms) && may_be_shown_out(c))
             show_out(c);
+        leaving += c->shown_out;
         pthread_mutex_unlock(&c->lock);
     }
+    /* Whoever came when all were at work, and stopped reading later. */
+    for (int i = all->limit + leaving; i < all->count; i++)
+        make_room(all);
     pthread_mutex_unlock(&all->lock);
 }
 

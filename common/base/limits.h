@@ -20,8 +20,8 @@
 #define REQUEST_BODY_MAX       (1 * MIB)  /* body of a client's request */
 #define QUESTION_MAX           (64 * KIB) /* bytes; the contract's limit is 2000 code points */
 #define INPUT_ECHO_MAX         (8 * KIB)  /* JSON of one wrong value that a 422 repeats to its client */
-#define HTTP_SLOW_MS           30000 /* a client that takes no byte of its answer for this long is cut off */
-#define HTTP_WRITING_MS  300000     /* nor one that takes longer than this for all of it */
+#define HTTP_SLOW_MS           30000  /* a client that takes no byte of its answer for this long is cut off */
+#define HTTP_WRITING_MS        300000 /* nor one that takes longer than this for all of it */
 #define HTTP_HEADERS_MAX       (16 * KIB)
 #define HTTP_FIELDS_MAX        64 /* header fields of a request; civetweb has room for no more */
 #define HTTP_TARGET_MAX        8192
@@ -31,7 +31,7 @@
     16 /* beyond GATEWAY_THREADS: while somebody is shown out, the next one is served */
 #define HTTP_LINGER_MS    1000 /* for a refused client to read why, while what it still sends is thrown away */
 #define HTTP_LINGER_BYTES (8 * MIB)
-#define HTTP_SWEEP_MS     500 /* how often slow and idle connections are looked for */
+#define HTTP_SWEEP_MS     250 /* how often slow, idle and surplus connections are looked for */
 
 #define REQUEST_ID_MAX     128       /* of X-Request-ID from a client */
 #define CORS_ECHO_MAX      (8 * KIB) /* of a header that a preflight's answer repeats */
