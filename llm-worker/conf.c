@@ -54,6 +54,25 @@ static const struct conf_row rows[] = {
      .max = 10,
      .unit = "calls",
      .doc = "Calls to the provider per question, the first included."},
+    {.name = "LLM_RETRY_AFTER_MAX",
+     .type = CONF_SECONDS,
+     .offset = AT(retry_after_ms),
+     .def = "60",
+     .min = 0,
+     .max = 3600000,
+     .doc = "Longest time that the provider may ask to wait before the next call (Retry-After); beyond it "
+            "the question "
+            "is not tried there again."},
+    {.name = "LLM_RETRY_BUDGET",
+     .type = CONF_INT,
+     .offset = AT(retry_budget),
+     .def = "20",
+     .min = 0,
+     .max = 1000,
+     .unit = "percent",
+     .doc = "Repeated calls in a hundred first ones, beside a few a second that are always allowed; 0 = no "
+            "call is "
+            "repeated."},
     {.name = "LLM_CONNECT_TIMEOUT_MS",
      .type = CONF_INT,
      .offset = AT(connect_timeout_ms),

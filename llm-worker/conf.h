@@ -20,6 +20,8 @@ struct worker_conf {
     char *demo_base_url;
     int64_t slots;
     int64_t attempts;
+    int64_t retry_after_ms;
+    int64_t retry_budget;
     int64_t connect_timeout_ms;
     int64_t drain_timeout_ms;
     char *guardrail_words;

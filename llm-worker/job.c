@@ -10,6 +10,7 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "llm-worker/budget.h"
 #include "llm-worker/guardrails.h"
 #include "llm-worker/openai.h"
 #include "llm-worker/prompt.h"
@@ -17,12 +18,14 @@
 
 #define ATTEMPTS_MAX    10 /* LLM_MAX_ATTEMPTS goes no higher */
 #define UPSTREAM_ID_MAX 64
+#define UPSTREAM_NAME   "openai"
 #define BUCKETS         4096
 
 /* One try, with room for the texts that its event_attempt points at. */
 struct attempt {
     struct event_attempt event;
     char upstream_id[UPSTREAM_ID_MAX];
+    char code[OPENAI_CODE_MAX];
 };
 
 struct run {
@@ -46,6 +49,7 @@ struct jobs {
     struct loop *loop;
     const struct worker_conf *conf;
     struct upstream *upstream; /* NULL: nobody to ask */
+    struct budget budget;
     void (*report)(void *arg, const struct job *result);
     void *arg;
     uint64_t held;
@@ -117,7 +121,7 @@ static void succeed(struct run *r, const struct completion *c)
 
 static void call(void *arg);
 
-static void note_attempt(struct run *r, const struct call_result *res, enum outcome outcome)
+static void note_attempt(struct run *r, const struct call_result *res, enum outcome outcome, const char *code)
 {
     struct attempt *a = &r->attempts[r->tries++];
     int64_t took = clock_us() - r->call_us;
@@ -126,6 +130,7 @@ static void note_attempt(struct run *r, const struct call_result *res, enum outc
     n = n < UPSTREAM_ID_MAX ? n : UPSTREAM_ID_MAX;
     if (n)
         memcpy(a->upstream_id, res->request_id.p, n);
+    snprintf(a->code, sizeof a->code, "%s", code);
     a->event = (struct event_attempt){
         .start_us = wall_us() - took,
         .duration_us = took,
@@ -133,29 +138,45 @@ static void note_attempt(struct run *r, const struct call_result *res, enum outc
         .status = res ? (uint64_t)res->status : 0,
         .outcome = str_of(outcome_word(outcome)),
         .upstream_id = {a->upstream_id, n},
+        .code = str_of(a->code),
+        .upstream = str_of(UPSTREAM_NAME),
     };
 }
 
-static void try_again_or_fail(struct run *r, enum outcome outcome, int status, const char *code)
+static void give_up(struct run *r, const struct verdict *v, enum retry_why why)
 {
-    int64_t now = clock_ms();
-    int64_t wait = -1;
-    char text[160];
+    const char *code = r->attempts[r->tries - 1].code;
+    const char *reason = retry_why_text(why);
+    struct buf text = BUF_INIT(KIB);
 
-    if (retry_is_worth_it(outcome, status, code) && r->tries < (unsigned)r->jobs->conf->attempts)
-        wait = retry_wait(r->tries - 1, now, r->deadline_ms, id_u32());
-    if (wait >= 0) {
-        r->waited_us = wait * 1000;
-        loop_timer_set(r->jobs->loop, &r->timer, now + wait);
+    if (v->status >= 300 && v->status < 400)
+        buf_printf(&text,
+                   "the provider answered %d, a redirect, which is not followed: is the base URL right?",
+                   v->status);
+    else if (v->outcome == OUTCOME_HTTP)
+        buf_printf(&text, "the provider answered %d%s%s", v->status, *code ? " " : "", code);
+    else
+        buf_printf(&text, "no answer from the provider (%s)", outcome_word(v->outcome));
+    buf_printf(&text, "; tries: %u%s%s", r->tries, *reason ? ", no more because " : "", reason);
+    fail(r, retry_error_word(v), text.data);
+    buf_free(&text);
+}
+
+static void try_again_or_fail(struct run *r, const struct verdict *v)
+{
+    struct jobs *j = r->jobs;
+    struct retry_limits limits = {j->conf->attempts, j->conf->retry_after_ms};
+    int64_t now = clock_ms();
+    struct retry retry = retry_decide(v, &limits, r->tries, now, r->deadline_ms, wall_us(), id_u32());
+
+    if (retry.again && !budget_take(&j->budget, now))
+        retry = (struct retry){.why = RETRY_BUDGET};
+    if (!retry.again) {
+        give_up(r, v, retry.why);
         return;
     }
-    if (status)
-        snprintf(text, sizeof text, "the provider answered %d%s%s; tries: %u", status, *code ? " " : "", code,
-                 r->tries);
-    else
-        snprintf(text, sizeof text, "no answer from the provider (%s); tries: %u", outcome_word(outcome),
-                 r->tries);
-    fail(r, retry_error_word(outcome, status, code), text);
+    r->waited_us = retry.wait_ms * 1000;
+    loop_timer_set(j->loop, &r->timer, now + retry.wait_ms);
 }
 
 static enum outcome read_answer(struct str body, struct completion *c)
@@ -170,25 +191,41 @@ static enum outcome read_answer(struct str body, struct completion *c)
     }
 }
 
+static struct verdict verdict_of(const struct call_result *res, enum outcome outcome,
+                                 const struct openai_error *e)
+{
+    return (struct verdict){
+        .outcome = outcome,
+        .status = res->status,
+        .code = e->code,
+        .type = e->type,
+        .should_retry = res->should_retry,
+        .retry_after_ms = res->retry_after_ms,
+        .retry_after = res->retry_after,
+        .date = res->date,
+    };
+}
+
 static void on_result(void *arg, const struct call_result *res)
 {
     struct run *r = arg;
     struct completion c;
+    struct openai_error e = {.code = ""};
     enum outcome outcome = res->outcome;
-    char code[OPENAI_CODE_MAX] = "";
 
     r->call = NULL;
     if (outcome == OUTCOME_OK)
         outcome = read_answer(res->body, &c);
-    note_attempt(r, res, outcome);
+    if (outcome == OUTCOME_HTTP)
+        openai_read_error(res->body, &e);
+    note_attempt(r, res, outcome, openai_error_word(&e));
     if (outcome == OUTCOME_OK) {
         succeed(r, &c);
         openai_free(&c);
         return;
     }
-    if (outcome == OUTCOME_HTTP)
-        openai_read_error(res->body, code);
-    try_again_or_fail(r, outcome, res->status, code);
+    struct verdict v = verdict_of(res, outcome, &e);
+    try_again_or_fail(r, &v);
 }
 
 static void call(void *arg)
@@ -227,6 +264,7 @@ void jobs_start(struct jobs *j, const struct job *m)
         fail(r, "timeout", "the request's deadline had passed before the provider was called");
     } else {
         prompt_write(&r->body, j->conf->model, m->question);
+        budget_first_call(&j->budget);
         call(r);
     }
 }
@@ -242,7 +280,7 @@ static struct run *find(struct jobs *j, uint64_t epoch, uint64_t id)
 static void stop(struct run *r)
 {
     if (r->call)
-        note_attempt(r, NULL, OUTCOME_CANCELLED);
+        note_attempt(r, NULL, OUTCOME_CANCELLED, "");
     fail(r, "cancelled", "stopped before the provider had answered");
 }
 
@@ -280,6 +318,7 @@ struct jobs *jobs_new(struct loop *l, const struct worker_conf *conf,
         .connect_timeout_ms = conf->connect_timeout_ms,
     };
 
+    budget_init(&j->budget, conf->retry_budget, clock_ms());
     j->loop = l;
     j->conf = conf;
     j->report = report;

@@ -66,24 +66,31 @@ void openai_free(struct completion *c)
         jsonscan_free(&c->hold[i]);
 }
 
-void openai_read_error(struct str body, char code[OPENAI_CODE_MAX])
+static void take_word(char out[OPENAI_CODE_MAX], struct str word)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < word.n && n + 1 < OPENAI_CODE_MAX; i++)
+        if (isalnum((unsigned char)word.p[i]) || strchr("_-.", word.p[i]))
+            out[n++] = word.p[i];
+    out[n] = '\0';
+}
+
+void openai_read_error(struct str body, struct openai_error *e)
 {
     static const char *const root_keys[] = {"error", NULL};
     static const char *const error_keys[] = {"code", "type", NULL};
     struct jsonscan root, error = {.n = 0};
-    struct str word = {NULL, 0};
-    size_t n = 0;
 
-    if (read_object(&root, body, root_keys) &&
-        read_object(&error, source_of(&root, "error", VALUE_OBJECT), error_keys)) {
-        word = text_of(&error, "code");
-        if (!word.n)
-            word = text_of(&error, "type");
-    }
-    for (size_t i = 0; i < word.n && n + 1 < OPENAI_CODE_MAX; i++)
-        if (isalnum((unsigned char)word.p[i]) || strchr("_-.", word.p[i]))
-            code[n++] = word.p[i];
-    code[n] = '\0';
+    if (read_object(&root, body, root_keys))
+        (void)read_object(&error, source_of(&root, "error", VALUE_OBJECT), error_keys);
+    take_word(e->code, text_of(&error, "code"));
+    take_word(e->type, text_of(&error, "type"));
     jsonscan_free(&error);
     jsonscan_free(&root);
+}
+
+const char *openai_error_word(const struct openai_error *e)
+{
+    return *e->code ? e->code : e->type;
 }

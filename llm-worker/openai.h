@@ -32,8 +32,14 @@ struct completion {
 int openai_read_completion(struct str body, struct completion *c) NODISCARD;
 void openai_free(struct completion *c);
 
-/* error.code, else error.type, of an error body; only letters, digits, _ - and . are taken over. Empty when
- * there is none. The message is left alone: it may repeat a key or the question. */
-void openai_read_error(struct str body, char code[OPENAI_CODE_MAX]);
+/* error.code and error.type of an error body; only letters, digits, _ - and . are taken over. Empty when there are none.
+ * The message is left alone: it may repeat a key or the question. */
+struct openai_error {
+    char code[OPENAI_CODE_MAX];
+    char type[OPENAI_CODE_MAX];
+};
+
+void openai_read_error(struct str body, struct openai_error *e);
+const char *openai_error_word(const struct openai_error *e); /* the code, else the type */
 
 #endif

@@ -1,14 +1,16 @@
 #include "llm-worker/retry.h"
 
-#include <string.h>
-
 #include "common/base/attr.h"
 #include "common/base/backoff.h"
+#include "llm-worker/delay.h"
 
 static const char *const words[] = {
     [OUTCOME_OK] = "ok",
     [OUTCOME_HTTP] = "http",
     [OUTCOME_TIMEOUT] = "timeout",
+    [OUTCOME_CONNECT_TIMEOUT] = "connect_timeout",
+    [OUTCOME_FIRST_BYTE] = "first_byte_timeout",
+    [OUTCOME_STALL] = "stall_timeout",
     [OUTCOME_CONNECT] = "connect",
     [OUTCOME_CUT] = "cut",
     [OUTCOME_GARBAGE] = "garbage",
@@ -17,44 +19,144 @@ static const char *const words[] = {
     [OUTCOME_CANCELLED] = "cancelled",
 };
 
+/* error.code or error.type of answers that no repetition makes better, whatever their status. */
+static const char *const quotas[] = {
+    "insufficient_quota",    "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active",
+    "billing_limit_reached", "spend_limit_reached",      "spending_limit_exceeded",    "usage_limit_reached",
+    "usage_limit_exceeded",  "account_deactivated",      "insufficient_credits",
+};
+static const char *const mistakes[] = {
+    "invalid_api_key",          "context_length_exceeded", "model_not_found",
+    "content_policy_violation", "content_filter",          "unsupported_country_region_territory",
+    "string_above_max_length",  "invalid_organization",
+};
+
+static bool is_among(const struct verdict *v, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(v->code, list[i]) == 0 || strcmp(v->type, list[i]) == 0)
+            return true;
+    return false;
+}
+
 const char *outcome_word(enum outcome o)
 {
     return words[o];
 }
 
-static bool is_quota(int status, const char *code)
+const char *retry_why_text(enum retry_why why)
 {
-    return status == 429 &&
-           (strcmp(code, "insufficient_quota") == 0 || strcmp(code, "credit_balance_exhausted") == 0);
+    static const char *const texts[] = {
+        [RETRY_REFUSED] = "the provider says not to repeat it",
+        [RETRY_TOO_LATE] = "the provider says to come back later than LLM_RETRY_AFTER_MAX",
+        [RETRY_DEADLINE] = "the request's time is over",
+        [RETRY_BUDGET] = "the retry budget is spent",
+    };
+
+    return why < ARRAY_LEN(texts) && texts[why] ? texts[why] : "";
 }
 
-bool retry_is_worth_it(enum outcome o, int status, const char *code)
+bool retry_is_quota(const struct verdict *v)
 {
-    switch (o) {
+    return v->outcome == OUTCOME_HTTP && is_among(v, quotas, ARRAY_LEN(quotas));
+}
+
+static bool status_is_worth_it(int status)
+{
+    return status == 408 || status == 409 || status == 429 || status >= 500;
+}
+
+static enum retry_why http_is_worth_it(const struct verdict *v)
+{
+    if (is_among(v, quotas, ARRAY_LEN(quotas)) || is_among(v, mistakes, ARRAY_LEN(mistakes)))
+        return RETRY_POINTLESS;
+    if (str_eq(v->should_retry, "false"))
+        return RETRY_REFUSED;
+    if (!status_is_worth_it(v->status) && !str_eq(v->should_retry, "true"))
+        return RETRY_POINTLESS;
+    return strcmp(v->code, "slow_down") == 0 || strcmp(v->type, "slow_down") == 0 ? RETRY_SLOWER
+                                                                                  : RETRY_BACKOFF;
+}
+
+static enum retry_why is_worth_it(const struct verdict *v)
+{
+    switch (v->outcome) {
     case OUTCOME_HTTP:
-        return !is_quota(status, code) && (status == 408 || status == 409 || status == 429 || status >= 500);
+        return http_is_worth_it(v);
     case OUTCOME_TIMEOUT:
+    case OUTCOME_CONNECT_TIMEOUT:
+    case OUTCOME_FIRST_BYTE:
+    case OUTCOME_STALL:
     case OUTCOME_CONNECT:
     case OUTCOME_CUT:
     case OUTCOME_GARBAGE:
-        return true;
+        return RETRY_BACKOFF;
     case OUTCOME_OK:
     case OUTCOME_NO_ANSWER:
     case OUTCOME_TOO_LARGE:
     case OUTCOME_CANCELLED:
-        return false;
+        break;
     }
-    return false;
+    return RETRY_POINTLESS;
 }
 
-const char *retry_error_word(enum outcome o, int status, const char *code)
+/* Uniform in [0, top]. */
+static int64_t chance(int64_t top, uint32_t random)
 {
-    if (o != OUTCOME_HTTP)
-        return o == OUTCOME_GARBAGE || o == OUTCOME_NO_ANSWER || o == OUTCOME_TOO_LARGE ? "bad_answer"
-                                                                                        : words[o];
-    if (is_quota(status, code))
+    return (int64_t)((uint64_t)top * random / UINT32_MAX);
+}
+
+static int64_t slower(unsigned attempt, uint32_t random)
+{
+    int64_t top = backoff_cap(attempt, RETRY_SLOW_BASE_MS, RETRY_SLOW_CAP_MS);
+
+    return top / 2 + chance(top - top / 2, random);
+}
+
+/* What the provider says, and a little more if there is time for it. */
+static int64_t as_told(int64_t after, int64_t left, uint32_t random)
+{
+    int64_t more = after / 10 < RETRY_SPREAD_MS ? after / 10 : RETRY_SPREAD_MS;
+    int64_t wait = after + chance(more, random);
+
+    return wait < left ? wait : after;
+}
+
+static struct retry no(enum retry_why why)
+{
+    return (struct retry){.why = why};
+}
+
+struct retry retry_decide(const struct verdict *v, const struct retry_limits *limits, unsigned tries,
+                          int64_t now, int64_t deadline, int64_t wall_us, uint32_t random)
+{
+    struct retry r = {.again = true, .why = is_worth_it(v)};
+    int64_t after = -1;
+
+    if (r.why != RETRY_BACKOFF && r.why != RETRY_SLOWER)
+        return no(r.why);
+    if (v->outcome == OUTCOME_HTTP)
+        after = delay_retry_after(v->retry_after_ms, v->retry_after, v->date, wall_us);
+    if (after > limits->retry_after_ms)
+        return no(RETRY_TOO_LATE);
+    if (tries >= limits->tries)
+        return no(RETRY_TRIES);
+    if (after > 0) {
+        r.why = RETRY_AS_TOLD;
+        r.wait_ms = as_told(after, deadline - now, random);
+    } else if (r.why == RETRY_SLOWER) {
+        r.wait_ms = slower(tries - 1, random);
+    } else {
+        r.wait_ms = backoff_full_jitter(tries - 1, RETRY_BASE_MS, RETRY_CAP_MS, random);
+    }
+    return now + r.wait_ms < deadline ? r : no(RETRY_DEADLINE);
+}
+
+static const char *http_word(const struct verdict *v)
+{
+    if (retry_is_quota(v))
         return "quota_exhausted";
-    switch (status) {
+    switch (v->status) {
     case 401:
     case 403:
         return "not_authorized";
@@ -63,13 +165,27 @@ const char *retry_error_word(enum outcome o, int status, const char *code)
     case 429:
         return "rate_limited";
     default:
-        return status >= 500 ? "upstream_error" : "bad_request";
+        return v->status >= 500   ? "upstream_error"
+               : v->status >= 400 ? "bad_request"
+               : v->status >= 300 ? "redirected"
+                                  : "bad_answer";
     }
 }
 
-int64_t retry_wait(unsigned attempt, int64_t now, int64_t deadline, uint32_t random)
+const char *retry_error_word(const struct verdict *v)
 {
-    int64_t wait = backoff_full_jitter(attempt, RETRY_BASE_MS, RETRY_CAP_MS, random);
-
-    return now + wait < deadline ? wait : -1;
+    switch (v->outcome) {
+    case OUTCOME_HTTP:
+        return http_word(v);
+    case OUTCOME_CONNECT_TIMEOUT:
+    case OUTCOME_FIRST_BYTE:
+    case OUTCOME_STALL:
+        return "timeout";
+    case OUTCOME_GARBAGE:
+    case OUTCOME_NO_ANSWER:
+    case OUTCOME_TOO_LARGE:
+        return "bad_answer";
+    default:
+        return words[v->outcome];
+    }
 }

@@ -94,17 +94,29 @@ static void put_back(struct call *c)
     u->idle = c;
 }
 
+static struct str header(const struct call *c, const char *name)
+{
+    struct curl_header *h;
+
+    return curl_easy_header(c->easy, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK ? str_of(h->value)
+                                                                                 : str_of("");
+}
+
 static void finished(struct call *c, CURLcode code)
 {
     struct call_result r = {.body = buf_str(&c->in)};
-    struct curl_header *h;
     long status = 0;
 
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
     r.status = (int)status;
     r.outcome = classify(c, code, r.status);
-    if (curl_easy_header(c->easy, "x-request-id", 0, CURLH_HEADER, -1, &h) == CURLHE_OK)
-        r.request_id = str_of(h->value);
+    r.request_id = header(c, "x-request-id");
+    if (r.outcome == OUTCOME_HTTP) {
+        r.should_retry = header(c, "x-should-retry");
+        r.retry_after_ms = header(c, "retry-after-ms");
+        r.retry_after = header(c, "retry-after");
+        r.date = header(c, "date");
+    }
     if (code != CURLE_OK)
         log_debug("call to the provider failed: %s", curl_easy_strerror(code));
     c->done(c->arg, &r);

@@ -29,7 +29,8 @@ struct call_result {
     enum outcome outcome; /* OUTCOME_OK: status 200 and a complete body */
     int status;           /* 0 = no answer */
     struct str body;
-    struct str request_id; /* the provider's x-request-id */
+    struct str request_id; /* the provider's x-request-id; absent headers are empty */
+    struct str should_retry, retry_after_ms, retry_after, date; /* of errors */
 };
 
 struct upstream_conf {

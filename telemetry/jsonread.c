@@ -38,6 +38,8 @@ int jsonread_attempts(struct str text, struct event_attempt *a, size_t max, size
             .status = (uint64_t)int_of(item, "status"),
             .outcome = text_of(json_object_get(item, "outcome")),
             .upstream_id = text_of(json_object_get(item, "upstream_id")),
+            .code = text_of(json_object_get(item, "code")),
+            .upstream = text_of(json_object_get(item, "upstream")),
         };
         *n = i + 1;
     }

@@ -10,7 +10,7 @@
 #include "telemetry/jsonread.h"
 #include "telemetry/otlp.pb-c.h"
 
-#define ATTRIBUTES_MAX 24
+#define ATTRIBUTES_MAX 28
 #define TEXT_MAX       160
 #define SPANS_MAX      (64 * MIB) /* the caller stops far below */
 
@@ -233,7 +233,8 @@ static void add(struct otlp *o, const struct draft *d)
     o->n++;
 }
 
-static void add_generation(struct otlp *o, const struct record *r)
+/* upstream: who was asked last; "" when nobody was. */
+static void add_generation(struct otlp *o, const struct record *r, struct str upstream)
 {
     struct draft d;
 
@@ -255,6 +256,7 @@ static void add_generation(struct otlp *o, const struct record *r)
     put_text(&d, "langfuse.observation.model.parameters", PARAMETERS);
     put_text(&d, "langfuse.observation.metadata.prompt_version", PROMPT_VERSION);
     put_text(&d, "langfuse.observation.metadata.request_id", r->request_id.p);
+    put_text(&d, "langfuse.observation.metadata.upstream", upstream.p);
     if (r->has_usage) {
         snprintf(d.usage, sizeof d.usage,
                  "{\"input\":%" PRId64 ",\"output\":%" PRId64 ",\"total\":%" PRId64 "}", r->prompt_tokens,
@@ -299,6 +301,8 @@ static void add_attempt(struct otlp *o, const struct record *r, const struct eve
     if (a->status)
         put_int(&d, "langfuse.observation.metadata.http_status", (int64_t)a->status);
     put_text(&d, "langfuse.observation.metadata.upstream_id", a->upstream_id.p);
+    put_text(&d, "langfuse.observation.metadata.error_code", a->code.p);
+    put_text(&d, "langfuse.observation.metadata.upstream", a->upstream.p);
     if (!str_eq(a->outcome, "ok"))
         set_error(&d, record_failed(r) ? "ERROR" : "WARNING", a->outcome.p);
     add(o, &d);
@@ -310,12 +314,11 @@ void otlp_add(struct otlp *o, const struct record *r)
     size_t n = 0;
     void *hold = NULL;
 
-    add_generation(o, r);
-    if (r->tries < 2)
-        return;
-    if (jsonread_attempts(r->attempts, attempts, ARRAY_LEN(attempts), &n, &hold) == 0)
-        for (size_t i = 0; i < n; i++)
-            add_attempt(o, r, &attempts[i], i);
+    if (r->tries > 0 && jsonread_attempts(r->attempts, attempts, ARRAY_LEN(attempts), &n, &hold) < 0)
+        n = 0;
+    add_generation(o, r, n ? attempts[n - 1].upstream : str_of(""));
+    for (size_t i = 0; r->tries > 1 && i < n; i++)
+        add_attempt(o, r, &attempts[i], i);
     jsonread_free(hold);
 }
 

@@ -22,7 +22,7 @@ static size_t scratch_need(const struct str *texts, size_t n, const struct event
     for (size_t i = 0; i < n; i++)
         need += text_is_clean(texts[i]) ? 0 : 3 * texts[i].n;
     for (size_t i = 0; i < e->attempts.n; i++)
-        need += ATTEMPT_BYTES + 6 * (a[i].outcome.n + a[i].upstream_id.n);
+        need += ATTEMPT_BYTES + 6 * (a[i].outcome.n + a[i].upstream_id.n + a[i].code.n + a[i].upstream.n);
     return need;
 }
 
@@ -39,6 +39,8 @@ static struct str write_attempts(struct buf *out, const struct list *attempts)
                    i ? "," : "", a[i].start_us, a[i].duration_us, a[i].wait_us, clamp(a[i].status));
         json_field_str(out, "outcome", a[i].outcome);
         json_field_str(out, "upstream_id", a[i].upstream_id);
+        json_field_str(out, "code", a[i].code);
+        json_field_str(out, "upstream", a[i].upstream);
         buf_putc(out, '}');
     }
     buf_putc(out, ']');

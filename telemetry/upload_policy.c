@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/base/attr.h"
 #include "common/base/backoff.h"
+#include "common/base/httpdate.h"
 #include "common/base/limits.h"
 
 #define BACKOFF_BASE_MS 500
@@ -58,20 +58,6 @@ static int64_t capped(int64_t ms)
     return ms < 0 ? 0 : ms > UPLOAD_WAIT_MAX_MS ? UPLOAD_WAIT_MAX_MS : ms;
 }
 
-static int64_t parse_date(const char *text, int64_t wall_us)
-{
-    static const char *const formats[] = {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
-                                          "%a %b %e %H:%M:%S %Y"};
-
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
-        struct tm tm = {0};
-        const char *end = strptime(text, formats[i], &tm);
-        if (end && !*end)
-            return capped((int64_t)timegm(&tm) * 1000 - wall_us / 1000);
-    }
-    return -1;
-}
-
 int64_t upload_retry_after(struct str value, int64_t wall_us)
 {
     char text[64];
@@ -87,8 +73,10 @@ int64_t upload_retry_after(struct str value, int64_t wall_us)
         return -1;
     memcpy(text, value.p, value.n);
     text[value.n] = '\0';
-    if (text[0] < '0' || text[0] > '9')
-        return parse_date(text, wall_us);
+    if (text[0] < '0' || text[0] > '9') {
+        int64_t at = httpdate_ms(value);
+        return at < 0 ? -1 : capped(at - wall_us / 1000);
+    }
     /* Seconds; some servers send a fraction, which RFC 9110 does not know. */
     double s = strtod(text, &end);
     if (*end || strspn(text, "0123456789.") != value.n)

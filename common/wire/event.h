@@ -36,10 +36,12 @@ enum event_kind {
 struct event_attempt {
     int64_t start_us; /* wall */
     int64_t duration_us;
-    int64_t wait_us;        /* backoff before it */
+    int64_t wait_us;        /* before it: backoff, or for its turn */
     uint64_t status;        /* HTTP status; 0 = no answer */
-    struct str outcome;     /* "ok", "timeout", "connect", "http", "garbage", … */
+    struct str outcome;     /* "ok", "http", "connect", "stall_timeout", "garbage", … */
     struct str upstream_id; /* the provider's x-request-id */
+    struct str code;        /* error.code, else error.type, of its answer */
+    struct str upstream;    /* name of the upstream that was asked */
 };
 
 struct event {

@@ -55,16 +55,24 @@ Test(openai, what_is_no_completion)
 
 Test(openai, error_codes_are_words_and_nothing_else)
 {
-    char code[OPENAI_CODE_MAX];
+    static const struct {
+        const char *body, *code, *type, *word;
+    } table[] = {
+        {"{\"error\":{\"message\":\"key sk-1\",\"type\":\"t\",\"code\":\"insufficient_quota\"}}",
+         "insufficient_quota", "t", "insufficient_quota"},
+        {"{\"error\":{\"type\":\"server_error\",\"code\":null}}", "", "server_error", "server_error"},
+        {"{\"error\":{\"code\":\"a b\\n\\\"c\"}}", "abc", "", "abc"},
+        {"{\"error\":{\"code\":429}}", "", "", ""},
+        {"{\"error\":\"overloaded\"}", "", "", ""},
+        {"<html>", "", "", ""},
+        {"", "", "", ""},
+    };
 
-    openai_read_error(
-        str_of("{\"error\":{\"message\":\"key sk-1\",\"type\":\"t\",\"code\":\"insufficient_quota\"}}"),
-        code);
-    cr_expect_str_eq(code, "insufficient_quota");
-    openai_read_error(str_of("{\"error\":{\"type\":\"server_error\",\"code\":null}}"), code);
-    cr_expect_str_eq(code, "server_error");
-    openai_read_error(str_of("{\"error\":{\"code\":\"a b\\n\\\"c\"}}"), code);
-    cr_expect_str_eq(code, "abc");
-    openai_read_error(str_of("<html>"), code);
-    cr_expect_str_eq(code, "");
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct openai_error e;
+        openai_read_error(str_of(table[i].body), &e);
+        cr_expect_str_eq(e.code, table[i].code, "%s", table[i].body);
+        cr_expect_str_eq(e.type, table[i].type, "%s", table[i].body);
+        cr_expect_str_eq(openai_error_word(&e), table[i].word, "%s", table[i].body);
+    }
 }

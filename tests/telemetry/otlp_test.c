@@ -181,7 +181,9 @@ Test(otlp, attempts_are_children_with_ids_that_stay)
          .duration_us = 50,
          .status = 503,
          .outcome = str_of("http"),
-         .upstream_id = str_of("r1")},
+         .upstream_id = str_of("r1"),
+         .code = str_of("server_is_overloaded"),
+         .upstream = str_of("azure")},
         {.start_us = 400, .duration_us = 70, .wait_us = 250000, .status = 200, .outcome = str_of("ok")}};
 
     e.attempts = (struct list){a, 2};
@@ -203,6 +205,9 @@ Test(otlp, attempts_are_children_with_ids_that_stay)
     cr_expect_eq(first->start_time_unix_nano, 100000);
     cr_expect_eq(first->end_time_unix_nano, 150000);
     cr_expect_eq(number(first, "langfuse.observation.metadata.http_status"), 503);
+    EXPECT_TEXT(first, "langfuse.observation.metadata.error_code", "server_is_overloaded");
+    EXPECT_TEXT(first, "langfuse.observation.metadata.upstream", "azure");
+    cr_expect_null(text(second, "langfuse.observation.metadata.error_code"));
     cr_expect_eq(number(second, "langfuse.observation.metadata.wait_ms"), 250);
     EXPECT_TEXT(first, "langfuse.observation.level", "WARNING");
     cr_expect_null(text(second, "langfuse.observation.level"));
