@@ -23,6 +23,9 @@ struct worker_conf {
     int64_t retry_after_ms;
     int64_t retry_budget;
     int64_t connect_timeout_ms;
+    int64_t first_byte_timeout_ms;
+    int64_t stall_timeout_ms;
+    int64_t call_timeout_ms;
     int64_t drain_timeout_ms;
     char *guardrail_words;
     struct wordlist *wordlist; /* made of them */

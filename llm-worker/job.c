@@ -316,6 +316,9 @@ struct jobs *jobs_new(struct loop *l, const struct worker_conf *conf,
         .base_url = demo ? conf->demo_base_url : conf->base_url,
         .api_key = demo ? "demo" : conf->api_key,
         .connect_timeout_ms = conf->connect_timeout_ms,
+        .first_byte_timeout_ms = conf->first_byte_timeout_ms,
+        .stall_timeout_ms = conf->stall_timeout_ms,
+        .call_timeout_ms = conf->call_timeout_ms,
     };
 
     budget_init(&j->budget, conf->retry_budget, clock_ms());

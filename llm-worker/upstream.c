@@ -28,6 +28,8 @@ struct call {
     struct shard *shard;
     CURL *easy;
     struct buf in;
+    struct loop_timer silence;
+    int64_t heard_ms; /* 0: nothing yet */
     bool running;
     void (*done)(void *arg, const struct call_result *r);
     void *arg;
@@ -40,7 +42,7 @@ struct upstream {
     struct call *all;
     struct curl_slist *headers;
     char *url;
-    int64_t connect_timeout_ms;
+    struct upstream_conf limits; /* its texts are not ours */
 };
 
 /* A socket of a multi, as the loop watches it. */
@@ -53,8 +55,31 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct call *c = arg;
 
+    c->heard_ms = loop_now(c->shard->upstream->loop);
     buf_append(&c->in, p, size * n);
     return c->in.failed ? 0 : size * n;
+}
+
+/* A line of the head. */
+static size_t on_head(char *p, size_t size, size_t n, void *arg)
+{
+    struct call *c = arg;
+    struct upstream *u = c->shard->upstream;
+    int64_t now = loop_now(u->loop);
+
+    (void)p;
+    if (!c->heard_ms)
+        loop_timer_set(u->loop, &c->silence, now + u->limits.stall_timeout_ms);
+    c->heard_ms = now;
+    return size * n;
+}
+
+static enum outcome timed_out(const struct call *c)
+{
+    curl_off_t connected = 0;
+
+    curl_easy_getinfo(c->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
+    return connected ? OUTCOME_TIMEOUT : OUTCOME_CONNECT_TIMEOUT;
 }
 
 static enum outcome classify(const struct call *c, CURLcode code, int status)
@@ -63,7 +88,7 @@ static enum outcome classify(const struct call *c, CURLcode code, int status)
     case CURLE_OK:
         return status == 200 ? OUTCOME_OK : OUTCOME_HTTP;
     case CURLE_OPERATION_TIMEDOUT:
-        return OUTCOME_TIMEOUT;
+        return timed_out(c);
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
@@ -86,7 +111,9 @@ static void put_back(struct call *c)
     struct upstream *u = c->shard->upstream;
 
     curl_multi_remove_handle(c->shard->multi, c->easy);
+    loop_timer_clear(u->loop, &c->silence);
     c->running = false;
+    c->heard_ms = 0;
     buf_reset(&c->in);
     if (c->in.cap > 64 * KIB) /* one giant answer must not stay in memory for ever */
         buf_free(&c->in);
@@ -102,14 +129,18 @@ static struct str header(const struct call *c, const char *name)
                                                                                  : str_of("");
 }
 
-static void finished(struct call *c, CURLcode code)
+static int status_of(const struct call *c)
 {
-    struct call_result r = {.body = buf_str(&c->in)};
     long status = 0;
 
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
-    r.status = (int)status;
-    r.outcome = classify(c, code, r.status);
+    return (int)status;
+}
+
+static void hand_over(struct call *c, enum outcome outcome)
+{
+    struct call_result r = {.outcome = outcome, .status = status_of(c), .body = buf_str(&c->in)};
+
     r.request_id = header(c, "x-request-id");
     if (r.outcome == OUTCOME_HTTP) {
         r.should_retry = header(c, "x-should-retry");
@@ -117,10 +148,27 @@ static void finished(struct call *c, CURLcode code)
         r.retry_after = header(c, "retry-after");
         r.date = header(c, "date");
     }
-    if (code != CURLE_OK)
-        log_debug("call to the provider failed: %s", curl_easy_strerror(code));
     c->done(c->arg, &r);
     put_back(c);
+}
+
+static void finished(struct call *c, CURLcode code)
+{
+    if (code != CURLE_OK)
+        log_debug("call to the provider failed: %s", curl_easy_strerror(code));
+    hand_over(c, classify(c, code, status_of(c)));
+}
+
+static void on_silence(void *arg)
+{
+    struct call *c = arg;
+    struct upstream *u = c->shard->upstream;
+    int64_t until = c->heard_ms + u->limits.stall_timeout_ms;
+
+    if (c->heard_ms && until > loop_now(u->loop))
+        loop_timer_set(u->loop, &c->silence, until);
+    else
+        hand_over(c, c->heard_ms ? OUTCOME_STALL : OUTCOME_FIRST_BYTE);
 }
 
 static void reap(struct shard *s)
@@ -225,6 +273,7 @@ static struct call *call_new(struct upstream *u)
     c->shard = shard_with_room(u);
     c->shard->handles++;
     c->in = BUF_INIT(ANSWER_MAX);
+    c->silence = (struct loop_timer){.fn = on_silence, .arg = c};
     c->easy = curl_easy_init();
     if (!c->easy)
         abort();
@@ -233,8 +282,10 @@ static struct call *call_new(struct upstream *u)
     curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
     curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u->connect_timeout_ms);
+    curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u->limits.connect_timeout_ms);
     curl_easy_setopt(c->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_head);
+    curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
     curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
@@ -243,10 +294,11 @@ static struct call *call_new(struct upstream *u)
     return c;
 }
 
-struct call *upstream_start(struct upstream *u, struct str body, int64_t timeout_ms,
+struct call *upstream_start(struct upstream *u, struct str body, int64_t left_ms,
                             void (*done)(void *arg, const struct call_result *r), void *arg)
 {
     struct call *c = u->idle;
+    int64_t timeout_ms = left_ms < u->limits.call_timeout_ms ? left_ms : u->limits.call_timeout_ms;
 
     if (c)
         u->idle = c->next;
@@ -260,6 +312,7 @@ struct call *upstream_start(struct upstream *u, struct str body, int64_t timeout
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ms > 0 ? timeout_ms : 1));
     if (curl_multi_add_handle(c->shard->multi, c->easy) != CURLM_OK)
         abort();
+    loop_timer_set(u->loop, &c->silence, loop_now(u->loop) + u->limits.first_byte_timeout_ms);
     return c;
 }
 
@@ -285,7 +338,7 @@ struct upstream *upstream_new(struct loop *l, const struct upstream_conf *conf)
 
     curl_global_init(CURL_GLOBAL_DEFAULT);
     u->loop = l;
-    u->connect_timeout_ms = conf->connect_timeout_ms;
+    u->limits = *conf;
     buf_printf(&text, "%s/chat/completions", conf->base_url);
     u->url = xstrdup(text.data);
     buf_reset(&text);
@@ -305,6 +358,7 @@ void upstream_free(struct upstream *u)
         next = c->all;
         if (c->running)
             curl_multi_remove_handle(c->shard->multi, c->easy);
+        loop_timer_clear(u->loop, &c->silence);
         curl_easy_cleanup(c->easy);
         buf_free(&c->in);
         free(c);

@@ -9,7 +9,9 @@
  *          are borrowed by `done` until it returns. upstream_cancel() ends a call without calling
  *          `done`.
  * Threads  the loop's thread.
- * Units    timeout_ms: for the whole call, connection included.
+ * Units    milliseconds. Four limits, each its own outcome: for the connection, for silence until the first byte of the
+ *          answer (connection included), for silence between bytes, for the whole call. A provider that accepts and
+ *          stays silent gives its place back.
  * Limits   ANSWER_MAX for an answer's body.
  */
 #ifndef ATALAYA_LLM_WORKER_UPSTREAM_H
@@ -37,12 +39,16 @@ struct upstream_conf {
     const char *base_url;
     const char *api_key;
     int64_t connect_timeout_ms;
+    int64_t first_byte_timeout_ms;
+    int64_t stall_timeout_ms;
+    int64_t call_timeout_ms;
 };
 
 struct upstream *upstream_new(struct loop *l, const struct upstream_conf *c);
 void upstream_free(struct upstream *u); /* ends what is running, without calling `done` */
 
-struct call *upstream_start(struct upstream *u, struct str body, int64_t timeout_ms,
+/* left_ms: until the question's deadline, should that come before the call's own. */
+struct call *upstream_start(struct upstream *u, struct str body, int64_t left_ms,
                             void (*done)(void *arg, const struct call_result *r), void *arg);
 void upstream_cancel(struct call *c);
 

@@ -4,9 +4,13 @@
  */
 #include "tests/e2e/harness.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 TestSuite(provider, .fini = e2e_cleanup, .timeout = 120);
 
@@ -221,5 +225,66 @@ Test(provider, the_retry_budget_bounds_repetition)
     e2e_start(e);
     live_through(e, &day);
     cr_expect(e2e_file_contains(e->out, "the retry budget is spent"));
+    e2e_end(e);
+}
+
+/* A provider that accepts and stays silent gives the place back; what merely takes its time does not. */
+Test(provider, days_with_silence)
+{
+    static const struct day days[] = {
+        {"silent", "[{\"stall\":true}]", 2, 200, NULL, "first_byte_timeout, ok 200"},
+        {"silent for good", "[{\"stall\":true,\"repeat\":3}]", 3, 502, "timeout",
+         "first_byte_timeout, first_byte_timeout, first_byte_timeout"},
+        {"silent in the middle", "[{\"stall\":\"body\"}]", 2, 200, NULL, "stall_timeout 200, ok 200"},
+        {"a trickle that ends in time",
+         "[{\"content\":\"gota a gota\",\"trickle_bytes\":50,\"trickle_ms\":20}]", 1, 200, NULL, ""},
+        {"a trickle without end", "[{\"content\":\"gota\",\"trickle_bytes\":20,\"trickle_ms\":100}]", 2, 200,
+         NULL, "timeout 200, ok 200"},
+    };
+    struct e2e *e = e2e_new();
+
+    e2e_env(e, "LLM_FIRST_BYTE_TIMEOUT_MS", "700");
+    e2e_env(e, "LLM_STALL_TIMEOUT_MS", "600");
+    e2e_env(e, "LLM_CALL_TIMEOUT_MS", "2000");
+    live_through_all(e, days, ARRAY_LEN(days));
+}
+
+/* A listener whose queue is full: the kernel answers nobody any more. */
+static int full_listener(uint16_t port, int others[4])
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 0) == 0);
+    for (int i = 0; i < 4; i++) {
+        others[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)!connect(others[i], (struct sockaddr *)&a, sizeof a);
+    }
+    return fd;
+}
+
+Test(provider, a_connection_that_never_comes)
+{
+    struct e2e *e = e2e_new();
+    uint16_t port = free_port();
+    int others[4];
+    int fd = full_listener(port, others);
+
+    e2e_env(e, "OPENAI_BASE_URL", "http://127.0.0.1:%u/v1", port);
+    e2e_env(e, "LLM_CONNECT_TIMEOUT_MS", "200");
+    e2e_env(e, "LLM_MAX_ATTEMPTS", "2");
+    e2e_start(e);
+    json_t *answer = ask(e, "no connection", 502);
+    json_t *trace = e2e_trace(e, e2e_string(answer, "trace_id"));
+    char trail[TEXT_MAX];
+    trail_of(trace, trail);
+    cr_expect_str_eq(trail, "connect_timeout, connect_timeout");
+    cr_expect_str_eq(e2e_string(answer, "error"), "timeout");
+    json_decref(trace);
+    json_decref(answer);
+    for (int i = 0; i < 4; i++)
+        close(others[i]);
+    close(fd);
     e2e_end(e);
 }
