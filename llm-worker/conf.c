@@ -10,6 +10,11 @@
 
 #define AT(member) offsetof(struct worker_conf, member)
 
+static char *unconst(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
 static const struct conf_row rows[] = {
     {.name = "OPENAI_API_KEY",
      .type = CONF_STR,
@@ -38,6 +43,15 @@ static const struct conf_row rows[] = {
      .max = 1024,
      .empty = "none",
      .doc = "Base URL of a demo upstream, used only while OPENAI_API_KEY is not set."},
+    {.name = "LLM_UPSTREAMS_FILE",
+     .type = CONF_STR,
+     .offset = AT(upstreams_file),
+     .max = 1024,
+     .empty = "one upstream: OPENAI_BASE_URL",
+     .example = CONF_PROVIDER,
+     .doc = "JSON file that lists several upstreams, in place of OPENAI_API_KEY and OPENAI_BASE_URL; see "
+            "docs/upstreams.md. "
+            "Their keys are in variables LLM_KEY_…, which it names."},
     {.name = "LLM_WORKER_SLOTS",
      .type = CONF_INT,
      .offset = AT(slots),
@@ -53,7 +67,7 @@ static const struct conf_row rows[] = {
      .min = 1,
      .max = 10,
      .unit = "calls",
-     .doc = "Calls to the provider per question, the first included."},
+     .doc = "Calls to one upstream per question, the first included."},
     {.name = "LLM_RETRY_AFTER_MAX",
      .type = CONF_SECONDS,
      .offset = AT(retry_after_ms),
@@ -134,9 +148,29 @@ static const struct conf_row rows[] = {
 
 const struct conf_table worker_conf_table = {rows, ARRAY_LEN(rows)};
 
+static struct roster *one_by_openai(const struct worker_conf *c)
+{
+    bool demo = worker_conf_is_demo(c);
+
+    if (!*c->api_key && !demo)
+        return NULL;
+    return roster_of_one(&(struct target){
+        .name = unconst(demo ? "demo" : "openai"),
+        .base_url = demo ? c->demo_base_url : c->base_url,
+        .query = unconst(""),
+        .key = demo ? unconst("demo") : c->api_key,
+        .model = c->model,
+        .weight = 1,
+    });
+}
+
 int worker_conf_load(struct worker_conf *c)
 {
     if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || wordlist_new(&c->wordlist, c->guardrail_words) < 0)
+        return -EINVAL;
+    if (!*c->upstreams_file)
+        c->roster = one_by_openai(c);
+    else if (roster_new(&c->roster, c->upstreams_file, c->model) < 0)
         return -EINVAL;
     return endpoint_default(&c->jobs_endpoint, ENDPOINT_JOBS);
 }
@@ -145,15 +179,12 @@ void worker_conf_free(struct worker_conf *c)
 {
     wordlist_free(c->wordlist);
     c->wordlist = NULL;
+    roster_free(c->roster);
+    c->roster = NULL;
     conf_free(rows, ARRAY_LEN(rows), c);
 }
 
 bool worker_conf_is_demo(const struct worker_conf *c)
 {
-    return !*c->api_key && *c->demo_base_url;
-}
-
-bool worker_conf_has_upstream(const struct worker_conf *c)
-{
-    return *c->api_key || *c->demo_base_url;
+    return !*c->upstreams_file && !*c->api_key && *c->demo_base_url;
 }

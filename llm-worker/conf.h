@@ -10,6 +10,7 @@
 #include "common/base/attr.h"
 #include "common/base/conf.h"
 #include "llm-worker/guardrails.h"
+#include "llm-worker/roster.h"
 
 extern const struct conf_table worker_conf_table;
 
@@ -18,6 +19,8 @@ struct worker_conf {
     char *base_url;
     char *model;
     char *demo_base_url;
+    char *upstreams_file;
+    struct roster *roster; /* made of them; NULL: there is nobody to ask */
     int64_t slots;
     int64_t attempts;
     int64_t retry_after_ms;
@@ -35,8 +38,6 @@ struct worker_conf {
 int worker_conf_load(struct worker_conf *c) NODISCARD; /* 0 or -EINVAL, having said why */
 void worker_conf_free(struct worker_conf *c);
 
-/* Whether there is anybody to ask: a key, or the demo upstream in its place. */
-bool worker_conf_has_upstream(const struct worker_conf *c);
 bool worker_conf_is_demo(const struct worker_conf *c);
 
 #endif

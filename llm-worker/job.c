@@ -10,23 +10,13 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
-#include "llm-worker/budget.h"
 #include "llm-worker/guardrails.h"
 #include "llm-worker/openai.h"
+#include "llm-worker/pool.h"
 #include "llm-worker/prompt.h"
-#include "llm-worker/upstream.h"
+#include "llm-worker/trail.h"
 
-#define ATTEMPTS_MAX    10 /* LLM_MAX_ATTEMPTS goes no higher */
-#define UPSTREAM_ID_MAX 64
-#define UPSTREAM_NAME   "openai"
-#define BUCKETS         4096
-
-/* One try, with room for the texts that its event_attempt points at. */
-struct attempt {
-    struct event_attempt event;
-    char upstream_id[UPSTREAM_ID_MAX];
-    char code[OPENAI_CODE_MAX];
-};
+#define BUCKETS 4096
 
 struct run {
     struct run *prev, *next; /* in its bucket */
@@ -36,20 +26,21 @@ struct run {
     int64_t max_words;
     int64_t start_us;
     int64_t deadline_ms;
+    struct buf
+        question; /* only where there is another upstream, with perhaps another model, to ask it again */
     struct buf body;
-    struct call *call;
+    struct pass pass;
     struct loop_timer timer; /* between two calls */
-    unsigned tries;
-    int64_t call_us;
-    int64_t waited_us;
-    struct attempt attempts[ATTEMPTS_MAX];
+    uint32_t tried;          /* bits: upstreams that this question has given up */
+    unsigned tries_here;     /* at the upstream of pass.member */
+    int64_t ready_us;        /* when the wait before the next call began */
+    struct trail trail;
 };
 
 struct jobs {
     struct loop *loop;
     const struct worker_conf *conf;
-    struct upstream *upstream; /* NULL: nobody to ask */
-    struct budget budget;
+    struct pool *pool; /* NULL: nobody to ask */
     void (*report)(void *arg, const struct job *result);
     void *arg;
     uint64_t held;
@@ -65,13 +56,13 @@ static void run_free(struct run *r)
 {
     struct jobs *j = r->jobs;
 
-    if (r->call)
-        upstream_cancel(r->call);
+    pool_cancel(&r->pass);
     loop_timer_clear(j->loop, &r->timer);
     *(r->prev ? &r->prev->next : bucket(j, r->id)) = r->next;
     if (r->next)
         r->next->prev = r->prev;
     j->held--;
+    buf_free(&r->question);
     buf_free(&r->body);
     free(r);
 }
@@ -79,16 +70,13 @@ static void run_free(struct run *r)
 /* Reports and forgets the run. */
 static void finish(struct run *r, struct job *result)
 {
-    struct event_attempt attempts[ATTEMPTS_MAX];
-
-    for (unsigned i = 0; i < r->tries; i++)
-        attempts[i] = r->attempts[i].event;
     result->epoch = r->epoch;
     result->id = r->id;
     result->worker_us = clock_us() - r->start_us;
-    result->attempts = (struct list){attempts, r->tries};
+    result->attempts = trail_list(&r->trail);
     if (!result->model.n)
-        result->model = str_of(r->jobs->conf->model);
+        result->model =
+            str_of(r->trail.n ? pool_target(r->jobs->pool, r->pass.member)->model : r->jobs->conf->model);
     r->jobs->report(r->jobs->arg, result);
     run_free(r);
 }
@@ -119,33 +107,16 @@ static void succeed(struct run *r, const struct completion *c)
     buf_free(&hold);
 }
 
-static void call(void *arg);
-
 static void note_attempt(struct run *r, const struct call_result *res, enum outcome outcome, const char *code)
 {
-    struct attempt *a = &r->attempts[r->tries++];
-    int64_t took = clock_us() - r->call_us;
-    size_t n = res ? res->request_id.n : 0;
-
-    n = n < UPSTREAM_ID_MAX ? n : UPSTREAM_ID_MAX;
-    if (n)
-        memcpy(a->upstream_id, res->request_id.p, n);
-    snprintf(a->code, sizeof a->code, "%s", code);
-    a->event = (struct event_attempt){
-        .start_us = wall_us() - took,
-        .duration_us = took,
-        .wait_us = r->waited_us,
-        .status = res ? (uint64_t)res->status : 0,
-        .outcome = str_of(outcome_word(outcome)),
-        .upstream_id = {a->upstream_id, n},
-        .code = str_of(a->code),
-        .upstream = str_of(UPSTREAM_NAME),
-    };
+    r->tries_here++;
+    trail_add(&r->trail, pool_target(r->jobs->pool, r->pass.member)->name, outcome, res, code,
+              r->pass.started_us, r->pass.started_us - r->ready_us);
 }
 
 static void give_up(struct run *r, const struct verdict *v, enum retry_why why)
 {
-    const char *code = r->attempts[r->tries - 1].code;
+    const char *code = trail_last_code(&r->trail);
     const char *reason = retry_why_text(why);
     struct buf text = BUF_INIT(KIB);
 
@@ -157,26 +128,71 @@ static void give_up(struct run *r, const struct verdict *v, enum retry_why why)
         buf_printf(&text, "the provider answered %d%s%s", v->status, *code ? " " : "", code);
     else
         buf_printf(&text, "no answer from the provider (%s)", outcome_word(v->outcome));
-    buf_printf(&text, "; tries: %u%s%s", r->tries, *reason ? ", no more because " : "", reason);
+    buf_printf(&text, "; tries: %u%s%s", r->trail.n, *reason ? ", no more because " : "", reason);
     fail(r, retry_error_word(v), text.data);
     buf_free(&text);
 }
 
-static void try_again_or_fail(struct run *r, const struct verdict *v)
+static void call(void *arg)
+{
+    struct run *r = arg;
+
+    pool_ask(r->jobs->pool, &r->pass);
+}
+
+/* The first upstream for a question, or the next one: at once, there is nothing to wait for. False: there is none. */
+static bool go_to_another(struct run *r)
 {
     struct jobs *j = r->jobs;
-    struct retry_limits limits = {j->conf->attempts, j->conf->retry_after_ms};
-    int64_t now = clock_ms();
-    struct retry retry = retry_decide(v, &limits, r->tries, now, r->deadline_ms, wall_us(), id_u32());
+    int member = pool_pick(j->pool, r->tried);
 
-    if (retry.again && !budget_take(&j->budget, now))
-        retry = (struct retry){.why = RETRY_BUDGET};
-    if (!retry.again) {
-        give_up(r, v, retry.why);
-        return;
+    if (member < 0)
+        return false;
+    r->tried |= 1u << member;
+    r->tries_here = 0;
+    r->pass.member = (size_t)member;
+    if (r->question.len) {
+        buf_reset(&r->body);
+        prompt_write(&r->body, pool_target(j->pool, r->pass.member)->model, buf_str(&r->question));
+        r->pass.body = buf_str(&r->body);
     }
-    r->waited_us = retry.wait_ms * 1000;
-    loop_timer_set(j->loop, &r->timer, now + retry.wait_ms);
+    r->ready_us = clock_us();
+    pool_first_call(j->pool, r->pass.member);
+    call(r);
+    return true;
+}
+
+static bool another_may_help(const struct run *r, const struct verdict *v)
+{
+    return retry_elsewhere(v) && r->trail.n < UPSTREAM_ATTEMPTS_MAX && clock_ms() < r->deadline_ms;
+}
+
+static struct retry decide(const struct run *r, const struct verdict *v, int64_t now)
+{
+    const struct worker_conf *c = r->jobs->conf;
+    struct retry_limits limits = {c->attempts, c->retry_after_ms};
+    struct retry retry = retry_decide(v, &limits, r->tries_here, now, r->deadline_ms, wall_us(), id_u32());
+
+    if (retry.again && r->trail.n >= UPSTREAM_ATTEMPTS_MAX)
+        return (struct retry){.why = RETRY_TRIES};
+    if (retry.again && !pool_may_repeat(r->jobs->pool, r->pass.member))
+        return (struct retry){.why = RETRY_BUDGET};
+    return retry;
+}
+
+static void try_again_or_fail(struct run *r, const struct verdict *v)
+{
+    int64_t now = clock_ms();
+
+    if (retry_is_mute(v) && another_may_help(r, v) && go_to_another(r))
+        return;
+    struct retry retry = decide(r, v, now);
+    if (retry.again) {
+        r->ready_us = clock_us();
+        loop_timer_set(r->jobs->loop, &r->timer, now + retry.wait_ms);
+    } else if (!another_may_help(r, v) || !go_to_another(r)) {
+        give_up(r, v, retry.why);
+    }
 }
 
 static enum outcome read_answer(struct str body, struct completion *c)
@@ -213,60 +229,69 @@ static void on_result(void *arg, const struct call_result *res)
     struct openai_error e = {.code = ""};
     enum outcome outcome = res->outcome;
 
-    r->call = NULL;
     if (outcome == OUTCOME_OK)
         outcome = read_answer(res->body, &c);
     if (outcome == OUTCOME_HTTP)
         openai_read_error(res->body, &e);
     note_attempt(r, res, outcome, openai_error_word(&e));
+    struct verdict v = verdict_of(res, outcome, &e);
+    pool_learn(r->jobs->pool, r->pass.member, &v);
     if (outcome == OUTCOME_OK) {
         succeed(r, &c);
         openai_free(&c);
-        return;
+    } else {
+        try_again_or_fail(r, &v);
     }
-    struct verdict v = verdict_of(res, outcome, &e);
-    try_again_or_fail(r, &v);
 }
 
-static void call(void *arg)
-{
-    struct run *r = arg;
-
-    r->call_us = clock_us();
-    r->call = upstream_start(r->jobs->upstream, buf_str(&r->body), r->deadline_ms - clock_ms(), on_result, r);
-}
-
-void jobs_start(struct jobs *j, const struct job *m)
+static struct run *run_new(struct jobs *j, const struct job *m)
 {
     struct run *r = xcalloc(1, sizeof *r);
+    struct run **head = bucket(j, m->id);
 
-    *r = (struct run){
-        .jobs = j,
-        .epoch = m->epoch,
-        .id = m->id,
-        .has_max_words = m->has_max_words,
-        .max_words = m->max_words,
-        .start_us = clock_us(),
-        .deadline_ms = clock_ms() + m->budget_ms,
-        .body = BUF_INIT(4 * QUESTION_MAX),
-        .timer = {.fn = call, .arg = r},
-    };
-    struct run **head = bucket(j, r->id);
+    r->jobs = j;
+    r->epoch = m->epoch;
+    r->id = m->id;
+    r->has_max_words = m->has_max_words;
+    r->max_words = m->max_words;
+    r->start_us = clock_us();
+    r->deadline_ms = clock_ms() + m->budget_ms;
+    r->question = BUF_INIT(QUESTION_MAX);
+    r->body = BUF_INIT(4 * QUESTION_MAX);
+    r->timer = (struct loop_timer){.fn = call, .arg = r};
     r->next = *head;
     if (r->next)
         r->next->prev = r;
     *head = r;
-    if (j->held++ >= (uint64_t)j->conf->slots) {
+    return r;
+}
+
+static void ask(struct run *r, struct str question)
+{
+    const struct roster *roster = r->jobs->conf->roster;
+
+    if (roster->n > 1)
+        buf_append(&r->question, question.p, question.n);
+    else
+        prompt_write(&r->body, roster->targets[0].model, question);
+    r->pass =
+        (struct pass){.body = buf_str(&r->body), .deadline_ms = r->deadline_ms, .done = on_result, .arg = r};
+    if (!go_to_another(r))
+        fail(r, "no_upstream", "no upstream can be asked at the moment");
+}
+
+void jobs_start(struct jobs *j, const struct job *m)
+{
+    struct run *r = run_new(j, m);
+
+    if (j->held++ >= (uint64_t)j->conf->slots)
         fail(r, "worker_full", "the worker was given more questions than it has slots");
-    } else if (!j->upstream) {
+    else if (!j->pool)
         fail(r, "no_api_key", "OPENAI_API_KEY is not set");
-    } else if (m->budget_ms <= 0) {
+    else if (m->budget_ms <= 0)
         fail(r, "timeout", "the request's deadline had passed before the provider was called");
-    } else {
-        prompt_write(&r->body, j->conf->model, m->question);
-        budget_first_call(&j->budget);
-        call(r);
-    }
+    else
+        ask(r, m->question);
 }
 
 static struct run *find(struct jobs *j, uint64_t epoch, uint64_t id)
@@ -279,7 +304,7 @@ static struct run *find(struct jobs *j, uint64_t epoch, uint64_t id)
 
 static void stop(struct run *r)
 {
-    if (r->call)
+    if (r->pass.call)
         note_attempt(r, NULL, OUTCOME_CANCELLED, "");
     fail(r, "cancelled", "stopped before the provider had answered");
 }
@@ -311,23 +336,13 @@ struct jobs *jobs_new(struct loop *l, const struct worker_conf *conf,
                       void (*report)(void *arg, const struct job *result), void *arg)
 {
     struct jobs *j = xcalloc(1, sizeof *j);
-    bool demo = worker_conf_is_demo(conf);
-    struct upstream_conf u = {
-        .base_url = demo ? conf->demo_base_url : conf->base_url,
-        .api_key = demo ? "demo" : conf->api_key,
-        .connect_timeout_ms = conf->connect_timeout_ms,
-        .first_byte_timeout_ms = conf->first_byte_timeout_ms,
-        .stall_timeout_ms = conf->stall_timeout_ms,
-        .call_timeout_ms = conf->call_timeout_ms,
-    };
 
-    budget_init(&j->budget, conf->retry_budget, clock_ms());
     j->loop = l;
     j->conf = conf;
     j->report = report;
     j->arg = arg;
-    if (worker_conf_has_upstream(conf))
-        j->upstream = upstream_new(l, &u);
+    if (conf->roster)
+        j->pool = pool_new(l, conf);
     return j;
 }
 
@@ -338,6 +353,6 @@ void jobs_free(struct jobs *j)
     for (size_t i = 0; i < BUCKETS; i++)
         while (j->buckets[i])
             run_free(j->buckets[i]);
-    upstream_free(j->upstream);
+    pool_free(j->pool);
     free(j);
 }

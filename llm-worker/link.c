@@ -69,7 +69,7 @@ static void announce(struct link *k, enum job_kind kind)
                .worker = str_of(k->name),
                .pid = (uint64_t)getpid(),
                .slots = (uint64_t)k->conf->slots,
-               .configured = *k->conf->api_key != '\0',
+               .configured = k->conf->roster && !worker_conf_is_demo(k->conf),
            });
 }
 

@@ -19,18 +19,28 @@ static int configure(void *self)
     return rc;
 }
 
+static void say_whom(const struct worker_conf *c)
+{
+    if (worker_conf_is_demo(c))
+        log_warning("OPENAI_API_KEY is not set: questions go to the demo upstream %s", c->demo_base_url);
+    else if (!c->roster)
+        log_warning("OPENAI_API_KEY is not set: /ask will answer 502");
+    for (size_t i = 0; c->roster && i < c->roster->n; i++) {
+        const struct target *t = &c->roster->targets[i];
+        log_event(LOG_INFO,
+                  LOG_FIELDS(LOG_CSTR("upstream", t->name), LOG_INT("priority", t->priority),
+                             LOG_INT("weight", t->weight)),
+                  "asks %s, model %s", t->base_url, t->model);
+    }
+}
+
 static int init(void *self, struct loop *loop)
 {
     struct llm_worker *w = self;
 
     if (link_new(&w->link, loop, &w->conf) < 0)
         return EXIT_ENVIRONMENT;
-    if (*w->conf.api_key)
-        log_info("asks %s, model %s", w->conf.base_url, w->conf.model);
-    else if (worker_conf_is_demo(&w->conf))
-        log_warning("OPENAI_API_KEY is not set: questions go to the demo upstream %s", w->conf.demo_base_url);
-    else
-        log_warning("OPENAI_API_KEY is not set: /ask will answer 502");
+    say_whom(&w->conf);
     return 0;
 }
 

@@ -100,6 +100,28 @@ static enum retry_why is_worth_it(const struct verdict *v)
     return RETRY_POINTLESS;
 }
 
+bool retry_elsewhere(const struct verdict *v)
+{
+    if (v->outcome != OUTCOME_HTTP)
+        return is_worth_it(v) == RETRY_BACKOFF;
+    return retry_is_quota(v) || status_is_worth_it(v->status) || v->status == 401 || v->status == 403 ||
+           v->status == 404 || (v->status >= 300 && v->status < 400);
+}
+
+bool retry_is_mute(const struct verdict *v)
+{
+    switch (v->outcome) {
+    case OUTCOME_TIMEOUT:
+    case OUTCOME_CONNECT_TIMEOUT:
+    case OUTCOME_FIRST_BYTE:
+    case OUTCOME_STALL:
+    case OUTCOME_CONNECT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Uniform in [0, top]. */
 static int64_t chance(int64_t top, uint32_t random)
 {

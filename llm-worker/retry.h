@@ -86,6 +86,12 @@ struct retry retry_decide(const struct verdict *v, const struct retry_limits *li
 /* The account is empty or a limit of spending is reached: this upstream answers nobody for a while. */
 bool retry_is_quota(const struct verdict *v);
 
+/* Another upstream may do better: this one is in trouble, has no quota, or is configured wrongly. */
+bool retry_elsewhere(const struct verdict *v);
+
+/* Whatever is wrong, it answers nobody in time: with another one at hand, it is not worth waiting for. */
+bool retry_is_mute(const struct verdict *v);
+
 /* The word for the client and the record when no further try is made: "rate_limited", "timeout", … */
 const char *retry_error_word(const struct verdict *v);
 

@@ -42,7 +42,7 @@ struct upstream {
     struct call *all;
     struct curl_slist *headers;
     char *url;
-    struct upstream_conf limits; /* its texts are not ours */
+    struct upstream_conf limits;
 };
 
 /* A socket of a multi, as the loop watches it. */
@@ -331,22 +331,36 @@ static void add_header(struct upstream *u, const char *text)
     u->headers = longer;
 }
 
+static void add_key(struct upstream *u, const struct target *t)
+{
+    static const char *const formats[] = {
+        [AUTH_BEARER] = "Authorization: Bearer ", [AUTH_API_KEY] = "api-key: "};
+    struct buf text = BUF_INIT(8 * KIB);
+
+    if (t->auth == AUTH_NONE)
+        return;
+    buf_puts(&text, formats[t->auth]);
+    buf_puts(&text, t->key);
+    add_header(u, text.data);
+    explicit_bzero(text.data, text.len);
+    buf_free(&text);
+}
+
 struct upstream *upstream_new(struct loop *l, const struct upstream_conf *conf)
 {
-    struct buf text = BUF_INIT(8 * KIB);
+    struct buf url = BUF_INIT(8 * KIB);
+    const struct target *t = conf->target;
     struct upstream *u = xcalloc(1, sizeof *u);
 
     curl_global_init(CURL_GLOBAL_DEFAULT);
     u->loop = l;
     u->limits = *conf;
-    buf_printf(&text, "%s/chat/completions", conf->base_url);
-    u->url = xstrdup(text.data);
-    buf_reset(&text);
-    buf_printf(&text, "Authorization: Bearer %s", conf->api_key);
-    add_header(u, text.data);
+    buf_printf(&url, "%s/chat/completions%s%s", t->base_url, *t->query ? "?" : "", t->query);
+    u->url = xstrdup(url.data);
+    buf_free(&url);
+    add_key(u, t);
     add_header(u, "Content-Type: application/json");
     add_header(u, "Expect:"); /* libcurl would wait for a 100 before larger bodies */
-    buf_free(&text);
     return u;
 }
 

@@ -23,6 +23,7 @@
 #include "common/base/str.h"
 #include "common/proc/loop.h"
 #include "llm-worker/retry.h"
+#include "llm-worker/roster.h"
 
 struct upstream;
 struct call;
@@ -36,8 +37,7 @@ struct call_result {
 };
 
 struct upstream_conf {
-    const char *base_url;
-    const char *api_key;
+    const struct target *target;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
     int64_t stall_timeout_ms;

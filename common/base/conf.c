@@ -146,7 +146,7 @@ static bool parse_choice(const struct conf_row *r, const char *text, int *out)
     }
 }
 
-static bool url_is_good(const char *url)
+bool conf_is_url(const char *url)
 {
     if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
         return false;
@@ -166,7 +166,7 @@ static bool parse_text(const struct conf_row *r, const char *text, char **out)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             return false;
     if (r->type == CONF_URL && n > 0) {
-        if (!url_is_good(text))
+        if (!conf_is_url(text))
             return false;
         while (text[n - 1] == '/')
             n--;
@@ -335,6 +335,11 @@ static int load_rows(const struct conf_row *rows, size_t n, void *out)
     return ret;
 }
 
+int conf_load_more(const struct conf_row *rows, size_t n, void *out)
+{
+    return load_rows(rows, n, out);
+}
+
 int conf_load(const struct conf_row *rows, size_t n, void *out)
 {
     int ret = load_rows(shared_rows, ARRAY_LEN(shared_rows), &shared);
@@ -356,6 +361,17 @@ void conf_free(const struct conf_row *rows, size_t n, void *out)
             free(*s);
             *s = NULL;
         }
+}
+
+void conf_tell(const char *name, const char *value, const char *origin)
+{
+    struct buf shown = BUF_INIT(64 * KIB);
+
+    if (!report)
+        return;
+    visible_put(&shown, value, strlen(value), "");
+    fprintf(report, "variable\t%s\t%s\t%s\n", name, shown.data, origin);
+    buf_free(&shown);
 }
 
 static void print_said(enum log_level level, const char *msg)

@@ -68,6 +68,7 @@ struct conf_table {
 
 /* Fills out and sets the log's level and format. */
 int conf_load(const struct conf_row *rows, size_t n, void *out) NODISCARD;
+int conf_load_more(const struct conf_row *rows, size_t n, void *out) NODISCARD; /* those rows only */
 void conf_free(const struct conf_row *rows, size_t n, void *out);
 
 /* Until conf_end_check(), conf_load() writes down what holds, and what is logged at WARNING or ERROR is written down
@@ -78,6 +79,11 @@ void conf_free(const struct conf_row *rows, size_t n, void *out);
  *     error TEXT */
 void conf_begin_check(FILE *to);
 void conf_end_check(void);
+
+/* One more "variable" line of a check, about what a file says; nothing when nobody checks. */
+void conf_tell(const char *name, const char *value, const char *origin);
+
+bool conf_is_url(const char *text); /* what CONF_URL takes */
 
 /* Names, one a line, with NAME_FILE for secrets. */
 void conf_print_names(const struct conf_row *rows, size_t n);

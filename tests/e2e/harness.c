@@ -97,16 +97,17 @@ static bool port_is_open(uint16_t port)
     return ok;
 }
 
-static void fake_start(struct e2e *e, struct e2e_fake *f, const char *program, const char *const more[4])
+static void fake_start(struct e2e *e, struct e2e_fake *f, const char *program, const char *name,
+                       const char *const more[4])
 {
     char path[512], port[8], port_file[128];
     const char *env[ENV_MAX];
 
     snprintf(path, sizeof path, "%s/%s", bin_dir(), program);
     snprintf(port, sizeof port, "%u", f->port);
-    snprintf(port_file, sizeof port_file, "%s/%s.port", e->dir, program);
-    snprintf(f->out, sizeof f->out, "%s/%s.out", e->dir, program);
-    snprintf(f->err, sizeof f->err, "%s/%s.err", e->dir, program);
+    snprintf(port_file, sizeof port_file, "%s/%s.port", e->dir, name);
+    snprintf(f->out, sizeof f->out, "%s/%s.out", e->dir, name);
+    snprintf(f->err, sizeof f->err, "%s/%s.err", e->dir, name);
     env_list(&e->env, env);
     const char *argv[] = {path,    "--port", port,    "--port-file", port_file,
                           more[0], more[1],  more[2], more[3],       NULL};
@@ -118,14 +119,23 @@ void e2e_openai_start(struct e2e *e)
 {
     static const char *const more[4] = {NULL};
 
-    fake_start(e, &e->openai, "fake-openai", more);
+    fake_start(e, &e->openai, "fake-openai", "fake-openai", more);
+}
+
+void e2e_other_start(struct e2e *e, const char *auth)
+{
+    const char *const more[4] = {"--auth", auth};
+
+    if (!e->other.port)
+        e->other.port = free_port();
+    fake_start(e, &e->other, "fake-openai", "fake-other", more);
 }
 
 void e2e_langfuse_start(struct e2e *e)
 {
     static const char *const keys[4] = {"--public-key", E2E_LF_PUBLIC, "--secret-key", E2E_LF_SECRET};
 
-    fake_start(e, &e->langfuse, "fake-langfuse", keys);
+    fake_start(e, &e->langfuse, "fake-langfuse", "fake-langfuse", keys);
 }
 
 void e2e_fake_stop(struct e2e_fake *f)
@@ -297,7 +307,8 @@ static bool is_looked_after(const struct e2e *e, pid_t pid)
 {
     for (size_t i = 0; i < INSTANCES_MAX; i++) {
         const struct e2e *o = instances[i];
-        if (o && (pid == o->openai.pid || pid == o->langfuse.pid || (o != e && pid == o->supervisor)))
+        if (o && (pid == o->openai.pid || pid == o->other.pid || pid == o->langfuse.pid ||
+                  (o != e && pid == o->supervisor)))
             return true;
     }
     return false;
@@ -421,6 +432,8 @@ void e2e_end(struct e2e *e)
     }
     if (e->openai.pid)
         e2e_fake_stop(&e->openai);
+    if (e->other.pid)
+        e2e_fake_stop(&e->other);
     if (access(e->out, F_OK) == 0) {
         check_log(e->out);
         check_log(e->err);
@@ -468,6 +481,7 @@ void e2e_cleanup(void)
             show_tail(logs[j]);
         kill_and_reap(e->supervisor);
         kill_and_reap(e->openai.pid);
+        kill_and_reap(e->other.pid);
         kill_and_reap(e->langfuse.pid);
         forget(e);
     }

@@ -53,8 +53,9 @@ struct e2e {
     char out[96], err[96]; /* logs of the supervisor and its children */
     uint16_t port, telemetry_port;
     struct e2e_fake openai, langfuse;
-    pid_t supervisor; /* 0 when it does not run */
-    struct buf env;   /* NAME=value, each ended by NUL */
+    struct e2e_fake other; /* a second provider, for those who start it */
+    pid_t supervisor;      /* 0 when it does not run */
+    struct buf env;        /* NAME=value, each ended by NUL */
 };
 
 struct e2e *e2e_new(void); /* folder, ports, both fakes, all keys; nothing of Atalaya runs yet */
@@ -69,6 +70,7 @@ void e2e_nap(void);
 /* Fakes may go away and come back on the same port. */
 void e2e_fake_stop(struct e2e_fake *f);
 void e2e_openai_start(struct e2e *e);
+void e2e_other_start(struct e2e *e, const char *auth); /* of fake-openai --auth */
 void e2e_langfuse_start(struct e2e *e);
 
 /* Admin calls of the fakes. The JSON is the caller's (json_decref). */

@@ -100,6 +100,7 @@ struct openai {
     struct step *script, **script_end;
     const char *keys[NAMES_MAX]; /* none: any key will do */
     size_t n_keys;
+    enum auth_style { STYLE_BEARER, STYLE_AZURE, STYLE_NONE } style;
     const char *models[NAMES_MAX]; /* besides the names that look like OpenAI's */
     size_t n_models;
     bool any_model;

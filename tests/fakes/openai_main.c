@@ -36,6 +36,9 @@ static void help(void)
            "  --echo                   answer with the user's message\n"
            "  --demo                   answer with a sentence that says it is a demo; any model will do\n"
            "  --key KEY                accept this key only; may be repeated (any key)\n"
+           "  --auth HOW               where the key is: bearer, azure (api-key, and ?api-version=), none: "
+           "nowhere "
+           "(bearer)\n"
            "  --model NAME             know this model besides gpt-*, o*; may be repeated\n"
            "  --any-model              know every model\n"
            "  --fail WHAT:SHARE        fail that share of the calls; WHAT is a status or one of\n"
@@ -64,6 +67,7 @@ enum {
     O_ECHO,
     O_DEMO,
     O_KEY,
+    O_AUTH,
     O_MODEL,
     O_ANY_MODEL,
     O_FAIL,
@@ -87,6 +91,7 @@ static const struct option options[] = {
     {"echo", no_argument, NULL, O_ECHO},
     {"demo", no_argument, NULL, O_DEMO},
     {"key", required_argument, NULL, O_KEY},
+    {"auth", required_argument, NULL, O_AUTH},
     {"model", required_argument, NULL, O_MODEL},
     {"any-model", no_argument, NULL, O_ANY_MODEL},
     {"fail", required_argument, NULL, O_FAIL},
@@ -176,6 +181,16 @@ static void answer_option(struct openai *o, int option)
     }
 }
 
+static enum auth_style auth_style(const char *word)
+{
+    static const char *const words[] = {"bearer", "azure", "none"};
+
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (strcmp(word, words[i]) == 0)
+            return (enum auth_style)i;
+    fake_usage_error(PROGRAM, "--auth is bearer, azure or none, not \"%s\"", word);
+}
+
 static int64_t read_options(struct openai *o, struct fake *f, int argc, char **argv)
 {
     int64_t log_entries = FAKE_LOG_ENTRIES;
@@ -193,6 +208,8 @@ static int64_t read_options(struct openai *o, struct fake *f, int argc, char **a
             f->port_file = optarg;
         } else if (option == O_KEY) {
             add_name("key", o->keys, &o->n_keys, optarg);
+        } else if (option == O_AUTH) {
+            o->style = auth_style(optarg);
         } else if (option == O_MODEL) {
             add_name("model", o->models, &o->n_models, optarg);
         } else if (option == O_ANY_MODEL) {

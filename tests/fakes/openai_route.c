@@ -41,15 +41,29 @@ static void wrong_key(struct api_error *e, struct str key)
              (int)(show ? 7 : 0), key.p, (int)show, key.p + key.n - show);
 }
 
+static bool find_key(const struct openai *o, const struct exchange *x, struct str *key)
+{
+    struct str v = http_field(x, o->style == STYLE_AZURE ? "api-key" : "authorization");
+
+    *key = v;
+    if (o->style == STYLE_AZURE)
+        return v.n > 0 && x->head.query.n > 12 && strncmp(x->head.query.p, "api-version=", 12) == 0;
+    if (v.n < 8 || strncasecmp(v.p, "bearer ", 7) != 0)
+        return false;
+    *key = (struct str){v.p + 7, v.n - 7};
+    return true;
+}
+
 static bool authorized(const struct openai *o, const struct exchange *x, struct api_error *e)
 {
-    struct str v = http_field(x, "authorization");
+    struct str key;
 
-    if (v.n < 8 || strncasecmp(v.p, "bearer ", 7) != 0) {
+    if (o->style == STYLE_NONE)
+        return true;
+    if (!find_key(o, x, &key)) {
         no_key(e);
         return false;
     }
-    struct str key = {v.p + 7, v.n - 7};
     for (size_t i = 0; i < o->n_keys; i++)
         if (str_eq(key, o->keys[i]))
             return true;

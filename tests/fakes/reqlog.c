@@ -101,9 +101,9 @@ static char *copy(char *to, struct str s)
 }
 
 /* The key in a copied header block becomes stars, except for its last four characters. */
-static void hide_key(char *fields, size_t n)
+static void hide_key(char *fields, size_t n, const char *name)
 {
-    struct str v = http1_field((struct str){fields, n}, "authorization");
+    struct str v = http1_field((struct str){fields, n}, name);
     size_t from = 0;
 
     if (!v.p)
@@ -143,7 +143,8 @@ uint64_t reqlog_add(struct reqlog *log, const struct exchange *x, size_t in_flig
                         .in_flight = in_flight};
     char *at = copy(copy(copy(e->bytes, h->method), h->path), h->query);
     char *end = copy(at, h->fields);
-    hide_key(at, e->fields);
+    hide_key(at, e->fields, "authorization");
+    hide_key(at, e->fields, "api-key");
     copy(end, body);
     return number;
 }

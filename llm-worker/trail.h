@@ -1,0 +1,33 @@
+/*
+ * trail.h - the calls that were made for one question, as the record will tell them
+ *
+ * Owner    the trail holds its texts and must not move; an upstream's name is borrowed from the roster.
+ * Threads  pure, but for the clocks.
+ * Limits   UPSTREAM_ATTEMPTS_MAX
+ */
+#ifndef ATALAYA_LLM_WORKER_TRAIL_H
+#define ATALAYA_LLM_WORKER_TRAIL_H
+
+#include "common/base/limits.h"
+#include "common/wire/event.h"
+#include "llm-worker/openai.h"
+#include "llm-worker/upstream.h"
+
+#define TRAIL_ID_MAX 64
+
+struct trail {
+    unsigned n;
+    struct event_attempt events[UPSTREAM_ATTEMPTS_MAX];
+    struct {
+        char upstream_id[TRAIL_ID_MAX];
+        char code[OPENAI_CODE_MAX];
+    } texts[UPSTREAM_ATTEMPTS_MAX];
+};
+
+/* A call that ends now. res: NULL when it was stopped. wait_us: before it. */
+void trail_add(struct trail *t, const char *upstream, enum outcome outcome, const struct call_result *res,
+               const char *code, int64_t started_us, int64_t wait_us);
+struct list trail_list(struct trail *t);
+const char *trail_last_code(const struct trail *t);
+
+#endif

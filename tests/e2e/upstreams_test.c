@@ -1,0 +1,237 @@
+/* Several providers behind one question: who is asked, and who when that one fails. */
+#include "tests/e2e/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define KEY "sk-e2e-other-77c1f0b2aa"
+
+TestSuite(upstreams, .fini = e2e_cleanup, .timeout = 120);
+
+/* Two of them, "first" and "second"; `first` and `second` say more about them, as members of JSON objects. */
+static struct e2e *two(const char *auth, const char *first, const char *second)
+{
+    struct e2e *e = e2e_new();
+    char path[128];
+
+    e2e_other_start(e, auth);
+    snprintf(path, sizeof path, "%s/upstreams.json", e->dir);
+    FILE *f = fopen(path, "w");
+    cr_assert(f);
+    fprintf(f,
+            "{\"upstreams\":[{\"name\":\"first\",\"base_url\":\"http://127.0.0.1:%u/v1\",\"key\":"
+            "\"OPENAI_API_KEY\"%s},{\"name\":\"second\",\"base_url\":\"http://127.0.0.1:%u/v1/\"%s}]}",
+            e->openai.port, first, e->other.port, second);
+    cr_assert_eq(fclose(f), 0);
+    e2e_env(e, "LLM_UPSTREAMS_FILE", "%s", path);
+    e2e_env(e, "LLM_KEY_OTHER", KEY);
+    e2e_env(e, "LLM_WORKERS", "1");
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"content\":\"de la primera\"}");
+    e2e_tell(&e->other, "/_admin/defaults", "{\"content\":\"de la segunda\"}");
+    return e;
+}
+
+static struct e2e *primary_and_spare(void)
+{
+    struct e2e *e = two("bearer", "", ",\"priority\":1,\"key\":\"LLM_KEY_OTHER\"");
+
+    e2e_env(e, "LLM_FIRST_BYTE_TIMEOUT_MS", "500");
+    e2e_start(e);
+    return e;
+}
+
+/* The trace of one question that is answered. */
+static json_t *answered(struct e2e *e, const char *text)
+{
+    struct http_reply r = e2e_ask(e, "ana", "¿Quién?", NULL);
+    json_t *o = e2e_json(&r);
+
+    cr_assert_eq(r.status, 200, "%s", r.body.data);
+    cr_assert_str_eq(e2e_string(o, "answer"), text);
+    json_t *trace = e2e_trace(e, e2e_string(o, "trace_id"));
+    json_decref(o);
+    http_reply_free(&r);
+    return trace;
+}
+
+/* Names of the upstreams that were called, in order: from the attempts, or of a single one from the generation. */
+static void expect_asked(const json_t *trace, const char *want)
+{
+    char names[20][64] = {""}, got[512] = "";
+    const char *only = "";
+    size_t i, n = 0;
+    json_t *o;
+
+    json_array_foreach(json_object_get(trace, "observations"), i, o)
+    {
+        const json_t *m = json_object_get(o, "metadata");
+        const json_t *at = json_object_get(m, "attempt");
+        int64_t place =
+            json_is_string(at) ? strtoll(json_string_value(at), NULL, 10) : json_integer_value(at);
+        if (place > 0 && place < 20)
+            snprintf(names[place], sizeof names[place], "%s", e2e_string(m, "upstream"));
+        else
+            only = e2e_string(m, "upstream");
+    }
+    for (i = 1; i < 20 && *names[i]; i++)
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s%s", i > 1 ? " " : "", names[i]);
+    cr_expect_str_eq(n ? got : only, want, "%s", n ? got : only);
+}
+
+static void expect_calls(const struct e2e *e, int first, int second)
+{
+    cr_expect_eq(e2e_stat(&e->openai, "requests"), first, "%d", (int)e2e_stat(&e->openai, "requests"));
+    cr_expect_eq(e2e_stat(&e->other, "requests"), second, "%d", (int)e2e_stat(&e->other, "requests"));
+}
+
+Test(upstreams, the_first_priority_is_asked)
+{
+    struct e2e *e = primary_and_spare();
+    json_t *trace = answered(e, "de la primera");
+
+    expect_asked(trace, "first");
+    expect_calls(e, 1, 0);
+    json_decref(trace);
+    e2e_end(e);
+}
+
+Test(upstreams, exhausted_retries_fail_over)
+{
+    struct e2e *e = primary_and_spare();
+
+    e2e_tell(&e->openai, "/_admin/script", "[{\"status\":503,\"repeat\":3}]");
+    json_t *trace = answered(e, "de la segunda");
+    expect_asked(trace, "first first first second");
+    expect_calls(e, 3, 1);
+    json_decref(trace);
+    e2e_end(e);
+}
+
+/* An empty account is left alone for a while. */
+Test(upstreams, an_exhausted_quota_fails_over_at_once)
+{
+    struct e2e *e = primary_and_spare();
+
+    e2e_tell(&e->openai, "/_admin/script", "[{\"error\":\"quota\"}]");
+    json_t *trace = answered(e, "de la segunda");
+    expect_asked(trace, "first second");
+    json_decref(trace);
+    trace = answered(e, "de la segunda");
+    expect_asked(trace, "second");
+    expect_calls(e, 1, 2);
+    json_decref(trace);
+    e2e_end(e);
+}
+
+/* Who answers nobody is not waited for twice. */
+Test(upstreams, a_silent_one_and_one_that_is_down)
+{
+    struct e2e *e = primary_and_spare();
+
+    e2e_tell(&e->openai, "/_admin/script", "[{\"stall\":true}]");
+    json_t *trace = answered(e, "de la segunda");
+    expect_asked(trace, "first second");
+    expect_calls(e, 1, 1);
+    json_decref(trace);
+    e2e_fake_stop(&e->openai);
+    trace = answered(e, "de la segunda");
+    expect_asked(trace, "first second");
+    json_decref(trace);
+    e2e_end(e);
+}
+
+/* What is wrong with the question is wrong everywhere. */
+Test(upstreams, a_bad_request_goes_nowhere_else)
+{
+    struct e2e *e = primary_and_spare();
+
+    e2e_tell(&e->openai, "/_admin/script", "[{\"error\":\"context\"}]");
+    struct http_reply r = e2e_ask(e, "ana", "¿Quién?", NULL);
+    cr_expect_eq(r.status, 502);
+    http_reply_free(&r);
+    expect_calls(e, 1, 0);
+    e2e_end(e);
+}
+
+Test(upstreams, weights_share_the_questions)
+{
+    struct e2e *e = two("none", ",\"weight\":1", ",\"weight\":3");
+
+    e2e_start(e);
+    for (int i = 0; i < 60; i++) {
+        struct http_reply r = e2e_ask(e, "ana", "¿Quién?", NULL);
+        cr_assert_eq(r.status, 200, "%s", r.body.data);
+        http_reply_free(&r);
+    }
+    int64_t first = e2e_stat(&e->openai, "requests"), second = e2e_stat(&e->other, "requests");
+    cr_expect_eq(first + second, 60);
+    cr_expect(first > 0 && second > first, "%d and %d", (int)first, (int)second);
+    e2e_end(e);
+}
+
+static json_t *call_to_the_other(const struct e2e *e)
+{
+    json_t *log = e2e_admin(&e->other, "GET", "/_admin/requests", NULL);
+    json_t *call = json_incref(json_array_get(json_object_get(log, "requests"), 0));
+
+    json_decref(log);
+    return call;
+}
+
+/* The fake refuses what Azure would: a key in Authorization, no api-version. */
+Test(upstreams, azure)
+{
+    struct e2e *e =
+        two("azure", ",\"priority\":1",
+            ",\"auth\":\"api-key\",\"key\":\"LLM_KEY_OTHER\",\"query\":\"api-version=2024-10-21\","
+            "\"model\":\"gpt-4o\"");
+
+    e2e_start(e);
+    json_t *trace = answered(e, "de la segunda");
+    json_t *call = call_to_the_other(e);
+    json_t *body = json_loads(e2e_string(call, "body"), 0, NULL);
+
+    cr_expect_str_eq(e2e_string(call, "path"), "/v1/chat/completions");
+    cr_expect_str_eq(e2e_string(call, "query"), "api-version=2024-10-21");
+    cr_expect(json_object_get(json_object_get(call, "headers"), "api-key"));
+    cr_expect_null(json_object_get(json_object_get(call, "headers"), "authorization"));
+    cr_expect_str_eq(e2e_string(body, "model"), "gpt-4o");
+    cr_expect(!e2e_file_contains(e->out, KEY));
+    json_decref(body);
+    json_decref(call);
+    json_decref(trace);
+    e2e_end(e);
+}
+
+/* A server of one's own has no key, and is sent none. */
+Test(upstreams, no_key)
+{
+    struct e2e *e = two("none", ",\"priority\":1", "");
+
+    e2e_start(e);
+    json_decref(answered(e, "de la segunda"));
+    json_t *call = call_to_the_other(e);
+    cr_expect_null(json_object_get(json_object_get(call, "headers"), "authorization"));
+    cr_expect_null(json_object_get(json_object_get(call, "headers"), "api-key"));
+    json_decref(call);
+    e2e_end(e);
+}
+
+/* P8: the list is shown, the keys are not; a name that a key is given by is no misspelt one. */
+Test(upstreams, check_shows_them)
+{
+    struct e2e *e = two("bearer", "", ",\"key\":\"LLM_KEY_OTHER\"");
+    int status;
+    pid_t pid = e2e_launch(e, (const char *const[]){"check", NULL});
+
+    E2E_WAIT(E2E_WAIT_SECONDS, process_ended(pid, &status));
+    e->supervisor = 0;
+    cr_expect(e2e_file_contains(e->out, "upstream second"));
+    cr_expect(e2e_file_contains(e->out, "(set, 23 bytes)"));
+    cr_expect(!e2e_file_contains(e->out, KEY) && !e2e_file_contains(e->err, KEY));
+    cr_expect(!e2e_file_contains(e->out, "LLM_KEY_OTHER is read by no program") &&
+              !e2e_file_contains(e->err, "LLM_KEY_OTHER is read by no program"));
+    unlink(e->out); /* it is no log */
+    e2e_end(e);
+}
