@@ -205,7 +205,7 @@ static void show(const struct conf_row *r, const char *value, struct buf *out)
     size_t some = utf8_clip(value, n, SHOWN_MAX);
 
     /* A URL that is not as it should be may hold a password or a key. */
-    if ((r->flags & CONF_SECRET) || (r->type == CONF_URL && strpbrk(value, "@?#") && !url_is_good(value))) {
+    if ((r->flags & CONF_SECRET) || (r->type == CONF_URL && strpbrk(value, "@?#") && !conf_is_url(value))) {
         buf_puts(out, "***");
         return;
     }
