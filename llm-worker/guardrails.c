@@ -1,13 +1,12 @@
 #include "llm-worker/guardrails.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include <utf8proc.h>
 
+#include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -265,28 +264,10 @@ static int add_list(struct wordlist *l, const char *setting)
     return 0;
 }
 
-static int read_whole(const char *path, struct buf *out)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 0;
-    int rc = 0;
-
-    if (fd < 0)
-        return -errno;
-    for (char *at; (at = buf_reserve(out, 4096)) && (n = read(fd, at, 4096)) > 0;)
-        out->len += (size_t)n;
-    if (n < 0)
-        rc = -errno;
-    else if (out->failed)
-        rc = -EFBIG;
-    close(fd);
-    return rc;
-}
-
 static int add_file(struct wordlist *l, const char *path)
 {
     struct buf text = BUF_INIT(GUARDRAIL_FILE_MAX);
-    int rc = read_whole(path, &text);
+    int rc = file_read(path, &text);
 
     if (rc < 0)
         log_error("GUARDRAIL_WORDS=%s: cannot read this file: %s", path, strerror(-rc));

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -182,13 +183,15 @@ static void put_field(struct buf *b, const struct log_field *f)
 {
     struct str v = clip(f->str, LOG_LINE_MAX / 16);
 
-    if (f->type == LOG_FIELD_STR && !f->str.n)
+    if ((f->type == LOG_FIELD_STR && !f->str.n) || (f->type == LOG_FIELD_REAL && isnan(f->real)))
         return;
     put_key(b, f->key);
     if (f->type == LOG_FIELD_INT)
         buf_printf(b, "%" PRId64, f->num);
     else if (f->type == LOG_FIELD_BOOL)
         buf_puts(b, f->num ? "true" : "false");
+    else if (f->type == LOG_FIELD_REAL)
+        json_double(b, f->real);
     else if (format == LOG_TEXT && is_bare(v))
         buf_append(b, v.p, v.n);
     else

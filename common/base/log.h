@@ -25,13 +25,14 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 
 enum log_format { LOG_JSON, LOG_TEXT };
 
-enum log_field_type { LOG_FIELD_STR, LOG_FIELD_INT, LOG_FIELD_BOOL };
+enum log_field_type { LOG_FIELD_STR, LOG_FIELD_INT, LOG_FIELD_BOOL, LOG_FIELD_REAL };
 
 struct log_field {
     const char *key; /* a plain word */
     enum log_field_type type;
     struct str str;
     int64_t num;
+    double real;
 };
 
 /* process as people call it ("gateway"); kept, not copied. The format is JSON until told otherwise. */
@@ -41,7 +42,7 @@ void log_set_format(enum log_format format);
 bool log_level_parse(const char *text, enum log_level *out); /* DEBUG INFO WARNING (WARN) ERROR, any case */
 bool log_enabled(enum log_level level);
 
-/* fields ends with an entry whose key is NULL; may be NULL. Empty strings are left out. */
+/* fields ends with an entry whose key is NULL; may be NULL. Empty strings and NaN are left out. */
 void log_event(enum log_level level, const struct log_field *fields, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Messages go to fn instead of stdout. NULL: to stdout again. */
@@ -93,6 +94,11 @@ void log_limits_report(void); /* what has been left out and not told yet: before
 #define LOG_BOOL(k, v)                                                                                       \
     {                                                                                                        \
         .key = (k), .type = LOG_FIELD_BOOL, .num = (v)                                                       \
+    }
+
+#define LOG_REAL(k, v)                                                                                       \
+    {                                                                                                        \
+        .key = (k), .type = LOG_FIELD_REAL, .real = (v)                                                      \
     }
 
 /* log_event(LOG_INFO, LOG_FIELDS(LOG_INT("status", 200)), "text %d", arg); */

@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -73,14 +74,14 @@ static void expect_line(const char *before_pid, const char *behind_pid)
 
 #define FIELDS                                                                                               \
     LOG_FIELDS(LOG_CSTR("path", "/ask"), LOG_CSTR("why", "it broke"), LOG_CSTR("none", ""),                  \
-               LOG_INT("n", -3), LOG_BOOL("yes", true))
+               LOG_INT("n", -3), LOG_BOOL("yes", true), LOG_REAL("usd", 4.5e-6), LOG_REAL("unknown", NAN))
 
 Test(log, json)
 {
     log_event(LOG_WARNING, FIELDS, "word %s", "\"quoted\"");
-    expect_line(
-        "Z\",\"level\":\"WARNING\",\"name\":\"app\",\"process\":\"tester\",\"pid\":",
-        ",\"msg\":\"word \\\"quoted\\\"\",\"path\":\"/ask\",\"why\":\"it broke\",\"n\":-3,\"yes\":true}\n");
+    expect_line("Z\",\"level\":\"WARNING\",\"name\":\"app\",\"process\":\"tester\",\"pid\":",
+                ",\"msg\":\"word \\\"quoted\\\"\",\"path\":\"/ask\",\"why\":\"it "
+                "broke\",\"n\":-3,\"yes\":true,\"usd\":4.5e-06}\n");
     cr_expect_eq(strncmp(said, "{\"ts\":\"20", 9), 0, "%s", said);
 }
 
@@ -88,7 +89,8 @@ Test(log, text)
 {
     log_set_format(LOG_TEXT);
     log_event(LOG_WARNING, FIELDS, "word %s", "\"quoted\"");
-    expect_line("Z WARNING tester[", "] word \"quoted\" path=/ask why=\"it broke\" n=-3 yes=true\n");
+    expect_line("Z WARNING tester[",
+                "] word \"quoted\" path=/ask why=\"it broke\" n=-3 yes=true usd=4.5e-06\n");
     cr_expect_eq(said[0], '2');
 }
 
