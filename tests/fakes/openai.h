@@ -64,6 +64,7 @@ struct step {
     size_t text_n;            /* with text */
     char *headers;            /* more header lines */
     char *content_type;       /* NULL: the usual one */
+    char *usage;              /* JSON in place of the usual one; NULL */
     int64_t delay_ms;         /* -1: the default */
     double tokens_per_second; /* -1: the default */
     size_t trickle_bytes;     /* 0: at once */
@@ -126,7 +127,8 @@ const char *error_names(void);
 void error_fill(struct api_error *e, int status, const char *name, const struct chat *c);
 void reply_error(struct openai *o, struct exchange *x, const struct api_error *e, const char *more_headers);
 void write_headers(struct openai *o, int64_t ms, const char *more); /* into o->headers */
-void write_completion(struct openai *o, struct buf *b, const struct chat *c, struct str content);
+void write_completion(struct openai *o, struct buf *b, const struct chat *c, struct str content,
+                      const char *usage);
 struct str clip_tokens(const struct chat *c, struct str content, size_t *tokens, bool *clipped);
 void write_id(struct openai *o, struct buf *b, const char *prefix, size_t digits);
 void write_models(struct openai *o, struct buf *b);
@@ -140,6 +142,7 @@ struct chunk {
     struct str text;
     bool clipped;
     size_t tokens;
+    const char *usage; /* of a step; NULL */
 };
 void write_chunk(struct openai *o, struct buf *b, const struct chat *c, const char *id, int64_t created,
                  const struct chunk *k);

@@ -153,13 +153,33 @@ static int read_act(struct admin_reader *a, struct step *s)
     return 0;
 }
 
+/* Any JSON object or null: a provider may count as it likes, or say nothing. */
+static int read_usage(struct admin_reader *a, struct step *s)
+{
+    const json_t *v = json_object_get(a->object, "usage");
+
+    if (!v)
+        return 0;
+    if (!json_is_object(v) && !json_is_null(v)) {
+        snprintf(a->error, sizeof a->error, "\"usage\" must be an object or null");
+        return -1;
+    }
+    s->usage = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    return 0;
+}
+
 static int read_step(struct admin_reader *a, struct step *s)
 {
-    static const char *const keys[] = {
-        "status",      "error",          "stall",        "cut",           "garbage",      "content",
-        "object",      "body",           "delay_ms",     "headers",       "content_type", "repeat",
-        "retry_after", "retry_after_ms", "should_retry", "trickle_bytes", "trickle_ms",   "tokens_per_second",
-        NULL};
+    static const char *const keys[] = {"status",       "error",
+                                       "stall",        "cut",
+                                       "garbage",      "content",
+                                       "object",       "body",
+                                       "delay_ms",     "headers",
+                                       "content_type", "repeat",
+                                       "retry_after",  "retry_after_ms",
+                                       "should_retry", "trickle_bytes",
+                                       "trickle_ms",   "tokens_per_second",
+                                       "usage",        NULL};
     int64_t status = 0, bytes = 0;
     const char *type = NULL;
     size_t n = 0;
@@ -177,7 +197,7 @@ static int read_step(struct admin_reader *a, struct step *s)
         admin_int(a, "trickle_bytes", 1, 1000000, &bytes) < 0 ||
         admin_int(a, "trickle_ms", 1, DELAY_MAX, &s->trickle_ms) < 0 ||
         admin_double(a, "tokens_per_second", 0, 1e6, &s->tokens_per_second) < 0 ||
-        admin_text(a, "content_type", &type, &n) < 0 || read_headers(a, s) < 0)
+        admin_text(a, "content_type", &type, &n) < 0 || read_headers(a, s) < 0 || read_usage(a, s) < 0)
         return -1;
     s->trickle_bytes = (size_t)bytes;
     if (type)

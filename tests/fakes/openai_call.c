@@ -48,6 +48,7 @@ void step_unref(struct step *s)
     free(s->text);
     free(s->headers);
     free(s->content_type);
+    free(s->usage);
     free(s);
 }
 
@@ -199,7 +200,7 @@ static void answer_whole(struct call *k)
     const struct step *s = k->step;
 
     buf_reset(&o->body);
-    write_completion(o, &o->body, k->chat, k->content);
+    write_completion(o, &o->body, k->chat, k->content, s ? s->usage : NULL);
     write_headers(o, age_ms(k), more_headers(k));
     http_answer(k->x, s && s->status ? s->status : 200, s && s->content_type ? s->content_type : JSON_TYPE,
                 buf_str(&o->headers), buf_str(&o->body));
@@ -207,7 +208,11 @@ static void answer_whole(struct call *k)
 
 static void put_chunk(struct call *k, enum chunk_kind kind, struct str text)
 {
-    struct chunk chunk = {.kind = kind, .text = text, .clipped = k->clipped, .tokens = k->tokens};
+    struct chunk chunk = {.kind = kind,
+                          .text = text,
+                          .clipped = k->clipped,
+                          .tokens = k->tokens,
+                          .usage = k->step ? k->step->usage : NULL};
 
     for (int i = 0; i < (kind == CHUNK_USAGE ? 1 : k->chat->choices); i++) {
         chunk.index = i;

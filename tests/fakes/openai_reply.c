@@ -208,8 +208,13 @@ struct str clip_tokens(const struct chat *c, struct str content, size_t *tokens,
     return (struct str){content.p, at};
 }
 
-static void write_usage(struct buf *b, const struct chat *c, size_t tokens)
+static void write_usage(struct buf *b, const struct chat *c, size_t tokens, const char *usage)
 {
+    if (usage) {
+        buf_puts(b, "\"usage\":");
+        buf_puts(b, usage);
+        return;
+    }
     buf_printf(b,
                "\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
                "\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":0},",
@@ -218,7 +223,8 @@ static void write_usage(struct buf *b, const struct chat *c, size_t tokens)
                 "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}");
 }
 
-void write_completion(struct openai *o, struct buf *b, const struct chat *c, struct str content)
+void write_completion(struct openai *o, struct buf *b, const struct chat *c, struct str content,
+                      const char *usage)
 {
     size_t tokens;
     bool clipped;
@@ -238,7 +244,7 @@ void write_completion(struct openai *o, struct buf *b, const struct chat *c, str
         buf_puts(b, clipped ? "\"length\"}" : "\"stop\"}");
     }
     buf_puts(b, "],");
-    write_usage(b, c, tokens * (size_t)c->choices);
+    write_usage(b, c, tokens * (size_t)c->choices, usage);
     buf_puts(b, ",\"service_tier\":\"default\",\"system_fingerprint\":\"" FINGERPRINT "\"}");
 }
 
@@ -271,7 +277,7 @@ void write_chunk(struct openai *o, struct buf *b, const struct chat *c, const ch
     buf_puts(b, ",\"service_tier\":\"default\",\"system_fingerprint\":\"" FINGERPRINT "\",\"choices\":");
     if (k->kind == CHUNK_USAGE) {
         buf_puts(b, "[],");
-        write_usage(b, c, k->tokens);
+        write_usage(b, c, k->tokens, k->usage);
     } else {
         write_delta(b, k);
         if (c->include_usage)
