@@ -1,5 +1,7 @@
 #include "gateway/record.h"
 
+#include <math.h>
+
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
@@ -27,6 +29,10 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
         .prompt_tokens = r->prompt_tokens,
         .completion_tokens = r->completion_tokens,
         .total_tokens = r->total_tokens,
+        .cached_tokens = r->cached_tokens,
+        .reasoning_tokens = r->reasoning_tokens,
+        .has_cost = r->has_cost,
+        .cost_usd = r->cost_usd,
         .has_scores = r->kind == JOB_DONE,
         .non_empty_answer = r->non_empty_answer,
         .toxicity_safe = r->toxicity_safe,
@@ -45,7 +51,8 @@ void record_log(const struct event *e, const struct caller *c, const char *user)
         LOG_INT("status", e->status), LOG_INT("duration_ms", (e->duration_us + 500) / 1000),
         LOG_CSTR("client", c->address), LOG_CSTR("token", c->token), LOG_CSTR("user_id", user),
         LOG_STR("trace_id", e->trace_id), LOG_INT("attempts", e->attempts.n), LOG_STR("model", e->model),
-        LOG_INT("tokens", e->total_tokens), LOG_STR("error", e->error), LOG_STR("error_text", e->error_text));
+        LOG_INT("tokens", e->total_tokens), LOG_REAL("cost_usd", e->has_cost ? e->cost_usd : NAN),
+        LOG_STR("error", e->error), LOG_STR("error_text", e->error_text));
     const struct log_field *other = LOG_FIELDS(
         LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint), LOG_STR("method", e->method),
         LOG_INT("status", e->status), LOG_INT("duration_ms", (e->duration_us + 500) / 1000),

@@ -129,6 +129,15 @@ static const struct conf_row rows[] = {
      .doc = "Words that lower an answer's toxicity_safe score, with commas between; or the path of a file, "
             "which "
             "begins with / or ./, with one word a line and # before comments."},
+    {.name = "LLM_PRICES_FILE",
+     .type = CONF_STR,
+     .offset = AT(prices_file),
+     .max = 1024,
+     .empty = "no costs",
+     .example = CONF_PROVIDER,
+     .doc =
+         "File with the prices of models, like infra/prices.conf (which ./dev run and compose use): what an "
+         "answer cost then is in its trace, its log line and the metrics."},
     {.name = "DRAIN_TIMEOUT_MS",
      .type = CONF_INT,
      .offset = AT(drain_timeout_ms),
@@ -172,6 +181,12 @@ int worker_conf_load(struct worker_conf *c)
         c->roster = one_by_openai(c);
     else if (roster_new(&c->roster, c->upstreams_file, c->model) < 0)
         return -EINVAL;
+    if (prices_new(&c->prices, c->prices_file) < 0)
+        return -EINVAL;
+    if (worker_conf_is_demo(c)) { /* whose answers cost nothing, whatever model they name */
+        prices_free(c->prices);
+        c->prices = NULL;
+    }
     return endpoint_default(&c->jobs_endpoint, ENDPOINT_JOBS);
 }
 
@@ -181,6 +196,8 @@ void worker_conf_free(struct worker_conf *c)
     c->wordlist = NULL;
     roster_free(c->roster);
     c->roster = NULL;
+    prices_free(c->prices);
+    c->prices = NULL;
     conf_free(rows, ARRAY_LEN(rows), c);
 }
 

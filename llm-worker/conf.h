@@ -11,6 +11,7 @@
 #include "common/base/conf.h"
 #include "llm-worker/guardrails.h"
 #include "llm-worker/roster.h"
+#include "llm-worker/prices.h"
 
 extern const struct conf_table worker_conf_table;
 
@@ -32,6 +33,8 @@ struct worker_conf {
     int64_t drain_timeout_ms;
     char *guardrail_words;
     struct wordlist *wordlist; /* made of them */
+    char *prices_file;
+    struct prices *prices; /* made of it; NULL: nothing has a price */
     char *jobs_endpoint;
 };
 

@@ -77,6 +77,8 @@ static void finish(struct run *r, struct job *result)
     if (!result->model.n)
         result->model =
             str_of(r->trail.n ? pool_target(r->jobs->pool, r->pass.member)->model : r->jobs->conf->model);
+    result->has_cost =
+        result->has_cost && prices_cost(r->jobs->conf->prices, prices_today(), result, &result->cost_usd);
     r->jobs->report(r->jobs->arg, result);
     run_free(r);
 }
@@ -99,6 +101,9 @@ static void succeed(struct run *r, const struct completion *c)
         .prompt_tokens = c->prompt_tokens,
         .completion_tokens = c->completion_tokens,
         .total_tokens = c->total_tokens,
+        .cached_tokens = c->cached_tokens,
+        .reasoning_tokens = c->reasoning_tokens,
+        .has_cost = c->list_price, /* if the model has one: finish() */
         .non_empty_answer = guardrails_non_empty(answer),
         .toxicity_safe = guardrails_toxicity_safe(r->jobs->conf->wordlist, answer),
     };

@@ -32,13 +32,43 @@ static uint64_t count_of(const struct jsonscan *j, const char *key)
     return s.n > 0 && s.n < 19 && s.p[0] != '-' ? strtoull(s.p, NULL, 10) : 0;
 }
 
+/* Audio and writes to a cache cost something else than what a price table knows. */
+static void read_usage(struct completion *c, struct str source)
+{
+    static const char *const keys[] = {
+        "prompt_tokens",         "completion_tokens",         "total_tokens",
+        "prompt_tokens_details", "completion_tokens_details", NULL,
+    };
+    static const char *const in_keys[] = {"cached_tokens", "cache_write_tokens", "audio_tokens", NULL};
+    static const char *const out_keys[] = {"reasoning_tokens", "audio_tokens", NULL};
+    struct jsonscan *usage = &c->hold[3], *in = &c->hold[4], *out = &c->hold[5];
+
+    c->has_usage = read_object(usage, source, keys);
+    c->prompt_tokens = count_of(usage, "prompt_tokens");
+    c->completion_tokens = count_of(usage, "completion_tokens");
+    c->total_tokens = count_of(usage, "total_tokens");
+    if (read_object(in, source_of(usage, "prompt_tokens_details", VALUE_OBJECT), in_keys)) {
+        c->cached_tokens = count_of(in, "cached_tokens");
+        c->list_price &= !count_of(in, "cache_write_tokens") && !count_of(in, "audio_tokens");
+    }
+    if (read_object(out, source_of(usage, "completion_tokens_details", VALUE_OBJECT), out_keys)) {
+        c->reasoning_tokens = count_of(out, "reasoning_tokens");
+        c->list_price &= !count_of(out, "audio_tokens");
+    }
+}
+
+/* Whoever has ordered a cheaper or a faster tier is billed another price. */
+static bool is_usual_tier(struct str tier)
+{
+    return !tier.n || str_eq(tier, "default") || str_eq(tier, "standard") || str_eq(tier, "on_demand");
+}
+
 int openai_read_completion(struct str body, struct completion *c)
 {
-    static const char *const root_keys[] = {"choices", "model", "usage", NULL};
+    static const char *const root_keys[] = {"choices", "model", "service_tier", "usage", NULL};
     static const char *const choice_keys[] = {"message", NULL};
     static const char *const message_keys[] = {"content", NULL};
-    static const char *const usage_keys[] = {"prompt_tokens", "completion_tokens", "total_tokens", NULL};
-    struct jsonscan *root = &c->hold[0], *choice = &c->hold[1], *message = &c->hold[2], *usage = &c->hold[3];
+    struct jsonscan *root = &c->hold[0], *choice = &c->hold[1], *message = &c->hold[2];
     struct str choices = {NULL, 0};
 
     *c = (struct completion){.has_usage = false};
@@ -53,10 +83,8 @@ int openai_read_completion(struct str body, struct completion *c)
     }
     c->content = text_of(message, "content");
     c->model = text_of(root, "model");
-    c->has_usage = read_object(usage, source_of(root, "usage", VALUE_OBJECT), usage_keys);
-    c->prompt_tokens = count_of(usage, "prompt_tokens");
-    c->completion_tokens = count_of(usage, "completion_tokens");
-    c->total_tokens = count_of(usage, "total_tokens");
+    c->list_price = is_usual_tier(text_of(root, "service_tier"));
+    read_usage(c, source_of(root, "usage", VALUE_OBJECT));
     return 0;
 }
 

@@ -24,7 +24,10 @@ struct completion {
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     uint64_t total_tokens;
-    struct jsonscan hold[4];
+    uint64_t cached_tokens;    /* of prompt_tokens */
+    uint64_t reasoning_tokens; /* of completion_tokens */
+    bool list_price; /* the usual service tier, and no tokens that are neither text nor read from a cache */
+    struct jsonscan hold[6];
 };
 
 #define OPENAI_CODE_MAX 48

@@ -77,6 +77,12 @@
 #define GUARDRAIL_WORD_MAX  200
 #define GUARDRAIL_FILE_MAX  (512 * KIB)
 
+#define PRICES_MAX       1000 /* lines of a price table */
+#define PRICES_FILE_MAX  (512 * KIB)
+#define PRICE_MODEL_MAX  256       /* of a model's name */
+#define PRICE_USD_MAX    10000     /* a million tokens of any kind */
+#define PRICE_TOKENS_MAX 100000000 /* of one answer; what claims more is not believed */
+
 #define JOB_BEAT_MS        100  /* how often gateway and worker tell each other that they live */
 #define JOB_SILENCE_MS     3000 /* a peer that has said nothing for this long is given up */
 #define JOB_DISPATCHES_MAX 5    /* a job that has lost this many workers is not tried on another */

@@ -82,6 +82,10 @@ struct event {
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     uint64_t total_tokens;
+    uint64_t cached_tokens;    /* of prompt_tokens */
+    uint64_t reasoning_tokens; /* of completion_tokens */
+    bool has_cost;
+    double cost_usd;
     bool has_scores;
     double non_empty_answer;
     double toxicity_safe;

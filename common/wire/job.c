@@ -40,6 +40,10 @@ static const struct field rows[] = {
      .max = WIRE_ATTEMPTS_MAX,
      .sub = &event_attempt_fields,
      .name = "attempts"},
+    ROW(50, FIELD_U64, cached_tokens, 0),
+    ROW(51, FIELD_U64, reasoning_tokens, 0),
+    ROW(52, FIELD_BOOL, has_cost, 0),
+    ROW(53, FIELD_F64, cost_usd, 0),
 };
 
 const struct fields job_fields = {rows, ARRAY_LEN(rows), sizeof(struct job)};

@@ -55,7 +55,11 @@ struct job {
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     uint64_t total_tokens;
+    uint64_t cached_tokens;    /* of prompt_tokens */
+    uint64_t reasoning_tokens; /* of completion_tokens */
     bool has_usage;
+    bool has_cost;
+    double cost_usd;
     double non_empty_answer;
     double toxicity_safe;
     int64_t worker_us;    /* time inside the worker */

@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 
 Test(openai, a_completion)
 {
@@ -27,6 +28,43 @@ Test(openai, usage_and_model_may_be_missing)
         0);
     cr_expect(!c.has_usage && c.model.n == 0 && c.content.n == 0);
     openai_free(&c);
+}
+
+Test(openai, usage_in_detail)
+{
+    static const struct {
+        const char *usage, *tier;
+        uint64_t cached, reasoning;
+        bool list_price;
+    } table[] = {
+        {"{}", "null", 0, 0, true},
+        {"null", "\"default\"", 0, 0, true},
+        {"{\"prompt_tokens_details\":{\"cached_tokens\":5,\"audio_tokens\":0,\"cache_write_tokens\":0},"
+         "\"completion_tokens_details\":{\"reasoning_tokens\":6,\"accepted_prediction_tokens\":2}}",
+         "\"default\"", 5, 6, true},
+        {"{\"prompt_tokens_details\":null,\"completion_tokens_details\":7}", "\"on_demand\"", 0, 0, true},
+        {"{\"prompt_tokens_details\":{\"cached_tokens\":-5},"
+         "\"completion_tokens_details\":{\"reasoning_tokens\":\"6\"}}",
+         "\"\"", 0, 0, true},
+        {"{\"prompt_tokens_details\":{\"audio_tokens\":1}}", "null", 0, 0, false},
+        {"{\"prompt_tokens_details\":{\"cache_write_tokens\":1}}", "null", 0, 0, false},
+        {"{\"completion_tokens_details\":{\"audio_tokens\":1}}", "null", 0, 0, false},
+        {"{}", "\"flex\"", 0, 0, false},
+        {"{}", "\"priority\"", 0, 0, false},
+    };
+    char body[600];
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct completion c;
+        snprintf(body, sizeof body,
+                 "{\"choices\":[{\"message\":{\"content\":\"a\"}}],\"service_tier\":%s,\"usage\":%s}",
+                 table[i].tier, table[i].usage);
+        cr_assert_eq(openai_read_completion(str_of(body), &c), 0, "%s", body);
+        cr_expect_eq(c.cached_tokens, table[i].cached, "%s", body);
+        cr_expect_eq(c.reasoning_tokens, table[i].reasoning, "%s", body);
+        cr_expect_eq(c.list_price, table[i].list_price, "%s", body);
+        openai_free(&c);
+    }
 }
 
 Test(openai, what_is_no_completion)
