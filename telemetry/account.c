@@ -6,6 +6,7 @@
 #include "common/base/attr.h"
 #include "common/base/limits.h"
 #include "common/base/utf8.h"
+#include "telemetry/usage.h"
 
 #define NAME_SIZE (METRIC_LABEL_MAX + 1)
 
@@ -71,13 +72,36 @@ static void count_attempts(struct metrics *m, const struct event *e)
                     seconds(good->duration_us), &x);
 }
 
+static void count_tokens(struct metrics *m, const struct event *e)
+{
+    struct usage u =
+        usage_split(e->prompt_tokens, e->cached_tokens, e->completion_tokens, e->reasoning_tokens);
+    char buf[NAME_SIZE];
+    const char *model = name(buf, e->model, "other");
+
+    metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens, NULL);
+    metrics_add(m, METRIC_TOKENS, METRIC_WITH("input", model), (double)u.input);
+    metrics_add(m, METRIC_TOKENS, METRIC_WITH("input_cached", model), (double)u.cached);
+    metrics_add(m, METRIC_TOKENS, METRIC_WITH("output", model), (double)u.output);
+    metrics_add(m, METRIC_TOKENS, METRIC_WITH("reasoning", model), (double)u.reasoning);
+}
+
+static void count_cost(struct metrics *m, const struct event *e)
+{
+    char model[NAME_SIZE];
+
+    if (e->has_cost && usage_is_cost(e->cost_usd))
+        metrics_add(m, METRIC_COST, METRIC_WITH(name(model, e->model, "other")), e->cost_usd);
+}
+
 static void count_request(struct metrics *m, const struct event *e)
 {
     if (e->status)
         count_answer(m, e);
     count_attempts(m, e);
     if (e->has_usage)
-        metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens, NULL);
+        count_tokens(m, e);
+    count_cost(m, e);
 }
 
 static void count_feedback(struct metrics *m, const struct event *e)

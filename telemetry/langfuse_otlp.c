@@ -2,16 +2,17 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "telemetry/jsonread.h"
 #include "telemetry/otlp.pb-c.h"
+#include "telemetry/usage.h"
 
 #define ATTRIBUTES_MAX 28
-#define TEXT_MAX       160
+#define TEXT_MAX       256
 #define SPANS_MAX      (64 * MIB) /* the caller stops far below */
 
 #define TRACE_NAME      "qa_chat"
@@ -38,7 +39,7 @@ struct draft {
     Otlp__KeyValue pairs[ATTRIBUTES_MAX];
     Otlp__AnyValue values[ATTRIBUTES_MAX];
     uint8_t trace_id[16], span_id[8], parent_id[8];
-    char usage[TEXT_MAX];
+    char usage[TEXT_MAX], cost[TEXT_MAX];
 };
 
 struct otlp *otlp_new(const char *environment, const char *release)
@@ -233,6 +234,37 @@ static void add(struct otlp *o, const struct draft *d)
     o->n++;
 }
 
+static uint64_t count(int64_t tokens)
+{
+    return tokens > 0 ? (uint64_t)tokens : 0;
+}
+
+/* Langfuse adds up what it is given, so no token is in two of these. Where there is no cost, it may know a price. */
+static void put_usage(struct draft *d, const struct record *r)
+{
+    struct usage u = usage_split(count(r->prompt_tokens), count(r->cached_tokens),
+                                 count(r->completion_tokens), count(r->reasoning_tokens));
+    struct buf usage = {.data = d->usage, .cap = sizeof d->usage, .max = sizeof d->usage - 1};
+    struct buf cost = {.data = d->cost, .cap = sizeof d->cost, .max = sizeof d->cost - 1};
+
+    if (r->has_usage) {
+        buf_printf(&usage, "{\"input\":%" PRIu64, u.input);
+        if (u.cached)
+            buf_printf(&usage, ",\"input_cached_tokens\":%" PRIu64, u.cached);
+        buf_printf(&usage, ",\"output\":%" PRIu64, u.output);
+        if (u.reasoning)
+            buf_printf(&usage, ",\"output_reasoning_tokens\":%" PRIu64, u.reasoning);
+        buf_printf(&usage, ",\"total\":%" PRIu64 "}", count(r->total_tokens));
+        put_text(d, "langfuse.observation.usage_details", d->usage);
+    }
+    if (r->has_cost) {
+        buf_puts(&cost, "{\"total\":");
+        json_double(&cost, r->cost_usd);
+        buf_putc(&cost, '}');
+        put_text(d, "langfuse.observation.cost_details", d->cost);
+    }
+}
+
 /* upstream: who was asked last; "" when nobody was. */
 static void add_generation(struct otlp *o, const struct record *r, struct str upstream)
 {
@@ -257,12 +289,7 @@ static void add_generation(struct otlp *o, const struct record *r, struct str up
     put_text(&d, "langfuse.observation.metadata.prompt_version", PROMPT_VERSION);
     put_text(&d, "langfuse.observation.metadata.request_id", r->request_id.p);
     put_text(&d, "langfuse.observation.metadata.upstream", upstream.p);
-    if (r->has_usage) {
-        snprintf(d.usage, sizeof d.usage,
-                 "{\"input\":%" PRId64 ",\"output\":%" PRId64 ",\"total\":%" PRId64 "}", r->prompt_tokens,
-                 r->completion_tokens, r->total_tokens);
-        put_text(&d, "langfuse.observation.usage_details", d.usage);
-    }
+    put_usage(&d, r);
     if (record_failed(r))
         set_error(&d, "ERROR", reason(r));
     add(o, &d);

@@ -51,6 +51,18 @@ const struct metric_row metric_table[METRICS] = {
                          "Calls to the provider by outcome, repeated ones included",
                          {"outcome"},
                          .kept = true},
+    [METRIC_TOKENS] =
+        {"atalaya_llm_tokens_total",
+         METRIC_COUNTER,
+         "Tokens by kind; no token is in two of them: input (without input_cached), input_cached, "
+         "output (without reasoning), reasoning",
+         {"kind", "model"},
+         .kept = true},
+    [METRIC_COST] = {"atalaya_llm_cost_usd_total",
+                     METRIC_COUNTER,
+                     "Dollars that answers cost by LLM_PRICES_FILE; those without a price count nothing",
+                     {"model"},
+                     .kept = true},
     [METRIC_EVENTS] = {"atalaya_events_total",
                        METRIC_COUNTER,
                        "Events taken from gateways, workers and supervisors",

@@ -11,6 +11,7 @@
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 #include "telemetry/text.h"
+#include "telemetry/usage.h"
 
 #define OTHER         "other"
 #define SEPARATOR     '\x1f' /* between label values; no value keeps one */
@@ -136,7 +137,16 @@ static struct series *create(struct metrics *m, enum metric id, const char *cons
 
 static size_t most_series(enum metric id)
 {
-    return id == METRIC_LLM_LATENCY || id == METRIC_FEEDBACK ? METRIC_NAMES_MAX : METRIC_SERIES_MAX;
+    switch (id) {
+    case METRIC_LLM_LATENCY:
+    case METRIC_COST:
+    case METRIC_FEEDBACK:
+        return METRIC_NAMES_MAX;
+    case METRIC_TOKENS:
+        return METRIC_NAMES_MAX * USAGE_KINDS;
+    default:
+        return METRIC_SERIES_MAX;
+    }
 }
 
 static bool printable(const char *value)

@@ -5,6 +5,7 @@
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "telemetry/text.h"
+#include "telemetry/usage.h"
 
 #define ROW_BYTES     256 /* what a row costs beside its text */
 #define ATTEMPT_BYTES 256 /* the numbers and keys of an attempt */
@@ -101,6 +102,10 @@ void record_of_event(struct record *r, const struct event *e, struct buf *scratc
         .prompt_tokens = clamp(e->prompt_tokens),
         .completion_tokens = clamp(e->completion_tokens),
         .total_tokens = clamp(e->total_tokens),
+        .cached_tokens = clamp(e->cached_tokens),
+        .reasoning_tokens = clamp(e->reasoning_tokens),
+        .has_cost = e->has_cost && usage_is_cost(e->cost_usd),
+        .cost_usd = e->cost_usd,
         .non_empty_answer = e->non_empty_answer,
         .toxicity_safe = e->toxicity_safe,
         .score_id = texts[7],

@@ -38,8 +38,10 @@ struct record {
     int64_t tries;       /* how many attempts there were */
     struct str attempts; /* JSON array of objects with the members of struct event_attempt */
 
-    bool has_usage, has_scores;
+    bool has_usage, has_cost, has_scores;
     int64_t prompt_tokens, completion_tokens, total_tokens;
+    int64_t cached_tokens, reasoning_tokens; /* of prompt_tokens, of completion_tokens */
+    double cost_usd;
     double non_empty_answer, toxicity_safe;
 
     struct str score_id, score_name, score_type, score_text, comment; /* of feedback only */

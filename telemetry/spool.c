@@ -53,8 +53,13 @@ static const char feedback[] =
     "ALTER TABLE record ADD COLUMN score_text TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE record ADD COLUMN comment TEXT NOT NULL DEFAULT '';";
 
+static const char cost[] =
+    "ALTER TABLE record ADD COLUMN cached_tokens INTEGER;"    /* of prompt_tokens */
+    "ALTER TABLE record ADD COLUMN reasoning_tokens INTEGER;" /* of completion_tokens */
+    "ALTER TABLE record ADD COLUMN cost_usd REAL;";           /* NULL: nobody knows */
+
 /* A file of version n has had the first n steps; none of them ever changes. */
-static const char *const steps[] = {first_schema, feedback};
+static const char *const steps[] = {first_schema, feedback, cost};
 #define SCHEMA_VERSION ((int)ARRAY_LEN(steps))
 
 enum statement {
@@ -78,7 +83,8 @@ enum statement {
     "seq, stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated,"   \
     " prompt_tokens, completion_tokens, total_tokens, non_empty_answer, toxicity_safe, request_id,"          \
     " trace_id, generation_id, parent_id, model, error, error_text, attempts, user_id, question, answer,"    \
-    " score_id, score_name, score_type, score_text, comment, score_value"
+    " score_id, score_name, score_type, score_text, comment, score_value,"                                   \
+    " cached_tokens, reasoning_tokens, cost_usd"
 
 #define TEXT_OF(x)  TEXT_OF2(x)
 #define TEXT_OF2(x) #x
@@ -88,7 +94,7 @@ static const char *const sql[STATEMENTS] = {
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
     [PUT] = "INSERT INTO record(" COLUMNS ") VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
-            ",?,?,?,?,?,?)",
+            ",?,?,?,?,?,?,?,?,?)",
     [PUT_SENDER] = "INSERT OR REPLACE INTO sender(epoch, seq, seen_us) VALUES(?,?,?)",
     [PRUNE_SENDERS] =
         "DELETE FROM sender WHERE epoch IN"
@@ -425,6 +431,9 @@ static void bind_text(sqlite3_stmt *st, int at, struct str v)
     sqlite3_bind_text(st, at, v.n ? v.p : "", (int)v.n, SQLITE_STATIC);
 }
 
+/* Parameters of PUT; a column of SCAN has the same number, for it has seq before them and counts from 0. */
+enum { AT_TEXTS = 16, AT_SCORE_VALUE = 32, AT_CACHED, AT_REASONING, AT_COST };
+
 static void bind_numbers(sqlite3_stmt *st, const struct record *r)
 {
     const int64_t v[] = {r->stage,     r->bytes,  r->start_us,   r->duration_us, r->queue_us,
@@ -436,7 +445,11 @@ static void bind_numbers(sqlite3_stmt *st, const struct record *r)
         sqlite3_bind_int64(st, 11, r->prompt_tokens);
         sqlite3_bind_int64(st, 12, r->completion_tokens);
         sqlite3_bind_int64(st, 13, r->total_tokens);
+        sqlite3_bind_int64(st, AT_CACHED, r->cached_tokens);
+        sqlite3_bind_int64(st, AT_REASONING, r->reasoning_tokens);
     }
+    if (r->has_cost)
+        sqlite3_bind_double(st, AT_COST, r->cost_usd);
     if (r->has_scores) {
         sqlite3_bind_double(st, 14, r->non_empty_answer);
         sqlite3_bind_double(st, 15, r->toxicity_safe);
@@ -454,9 +467,9 @@ int spool_put(struct spool *s, const struct record *r)
     sqlite3_clear_bindings(st);
     bind_numbers(st, r);
     for (int i = 0; i < (int)ARRAY_LEN(texts); i++)
-        bind_text(st, 16 + i, texts[i]);
+        bind_text(st, AT_TEXTS + i, texts[i]);
     if (record_is_feedback(r))
-        sqlite3_bind_double(st, 16 + (int)ARRAY_LEN(texts), r->score_value);
+        sqlite3_bind_double(st, AT_SCORE_VALUE, r->score_value);
     int rc = run(s, PUT, "take a record");
     if (rc < 0)
         return rc;
@@ -637,6 +650,10 @@ static void read_numbers(sqlite3_stmt *st, struct record *r)
     r->prompt_tokens = sqlite3_column_int64(st, 11);
     r->completion_tokens = sqlite3_column_int64(st, 12);
     r->total_tokens = sqlite3_column_int64(st, 13);
+    r->cached_tokens = sqlite3_column_int64(st, AT_CACHED);
+    r->reasoning_tokens = sqlite3_column_int64(st, AT_REASONING);
+    r->has_cost = sqlite3_column_type(st, AT_COST) != SQLITE_NULL;
+    r->cost_usd = sqlite3_column_double(st, AT_COST);
     r->has_scores = sqlite3_column_type(st, 14) != SQLITE_NULL;
     r->non_empty_answer = sqlite3_column_double(st, 14);
     r->toxicity_safe = sqlite3_column_double(st, 15);
@@ -657,8 +674,8 @@ int spool_next(struct spool *s, struct record *r)
         return fail(s, rc, "be read");
     read_numbers(st, r);
     for (int i = 0; i < (int)ARRAY_LEN(to); i++)
-        *to[i] = column_text(st, 16 + i);
-    r->score_value = sqlite3_column_double(st, 16 + (int)ARRAY_LEN(to));
+        *to[i] = column_text(st, AT_TEXTS + i);
+    r->score_value = sqlite3_column_double(st, AT_SCORE_VALUE);
     return 1;
 }
 

@@ -345,6 +345,53 @@ Test(metrics, survive_a_restart)
     spool_free(s);
 }
 
+/* The kinds add up to all tokens; a model without a price has no series of costs. */
+Test(metrics, tokens_and_costs)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+
+    account_event(m, &e);
+    account_event(m, &e);
+    expect_lines(m, "atalaya_llm_tokens_total{kind=\"input\",model=\"gpt-4o-mini\"} 30.0\n"
+                    "atalaya_llm_tokens_total{kind=\"input_cached\",model=\"gpt-4o-mini\"} 10.0\n"
+                    "atalaya_llm_tokens_total{kind=\"output\",model=\"gpt-4o-mini\"} 40.0\n"
+                    "atalaya_llm_tokens_total{kind=\"reasoning\",model=\"gpt-4o-mini\"} 20.0\n");
+    expect_lines(m, "atalaya_llm_cost_usd_total{model=\"gpt-4o-mini\"} 4e-05\n");
+    e.model = str_of("stranger");
+    e.has_cost = false;
+    account_event(m, &e);
+    e.has_cost = true;
+    e.cost_usd = -1;
+    account_event(m, &e);
+    expect_lines(m, "atalaya_llm_tokens_total{kind=\"reasoning\",model=\"stranger\"} 20.0\n");
+    expect_none(m, "atalaya_llm_cost_usd_total{model=\"stranger\"");
+    e.has_usage = e.has_cost = false;
+    e.model = str_of("silent");
+    account_event(m, &e);
+    expect_none(m, "kind=\"input\",model=\"silent\"");
+    metrics_free(m);
+}
+
+Test(metrics, models_of_tokens_and_costs_are_bounded)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+    char name[24];
+
+    for (int i = 0; i < METRIC_NAMES_MAX + 50; i++) {
+        snprintf(name, sizeof name, "model-%d", i);
+        e.model = str_of(name);
+        account_event(m, &e);
+    }
+    expect_lines(m, "atalaya_llm_tokens_total{kind=\"reasoning\",model=\"model-99\"} 10.0\n");
+    expect_lines(m, "atalaya_llm_tokens_total{kind=\"other\",model=\"other\"} 2500.0\n");
+    expect_lines(m, "atalaya_llm_cost_usd_total{model=\"model-99\"} 2e-05\n");
+    expect_lines(m, "atalaya_llm_cost_usd_total{model=\"other\"} 0.001");
+    expect_none(m, "model-100");
+    metrics_free(m);
+}
+
 /* Whoever writes files for an older or newer version: unknown names, other labels, other buckets. */
 Test(metrics, what_another_version_kept)
 {

@@ -103,7 +103,10 @@ Test(otlp, one_question)
     EXPECT_TEXT(s, "langfuse.observation.output", "una respuesta");
     EXPECT_TEXT(s, "langfuse.observation.model.name", "gpt-4o-mini");
     EXPECT_TEXT(s, "langfuse.observation.model.parameters", "{\"temperature\":0.2}");
-    EXPECT_TEXT(s, "langfuse.observation.usage_details", "{\"input\":20,\"output\":30,\"total\":50}");
+    EXPECT_TEXT(
+        s, "langfuse.observation.usage_details",
+        "{\"input\":15,\"input_cached_tokens\":5,\"output\":20,\"output_reasoning_tokens\":10,\"total\":50}");
+    EXPECT_TEXT(s, "langfuse.observation.cost_details", "{\"total\":2e-05}");
     EXPECT_TEXT(s, "langfuse.observation.metadata.prompt_version", "qa_enhanced_v1");
     EXPECT_TEXT(s, "langfuse.trace.metadata.prompt_version", "qa_enhanced_v1");
     EXPECT_TEXT(s, "langfuse.observation.metadata.request_id", "request-31");
@@ -123,7 +126,7 @@ Test(otlp, nothing_is_sent_that_is_not_known)
     struct buf all = BUF_INIT(MIB);
     struct event e = support_event(1);
 
-    e.has_usage = false;
+    e.has_usage = e.has_cost = false;
     e.answer = e.model = (struct str){"", 0};
     e.status = 502;
     e.error = str_of("timeout");
@@ -133,6 +136,7 @@ Test(otlp, nothing_is_sent_that_is_not_known)
     cr_expect_null(text(s, "langfuse.observation.output"));
     cr_expect_null(text(s, "langfuse.observation.model.name"));
     cr_expect_null(text(s, "langfuse.observation.usage_details"));
+    cr_expect_null(text(s, "langfuse.observation.cost_details"));
     cr_expect_null(text(s, "langfuse.environment"));
     cr_expect_null(text(s, "langfuse.release"));
     EXPECT_TEXT(s, "langfuse.observation.level", "ERROR");
@@ -142,6 +146,43 @@ Test(otlp, nothing_is_sent_that_is_not_known)
     otlp__export_trace_service_request__free_unpacked(q, NULL);
     buf_free(&all);
     otlp_free(o);
+}
+
+/* Langfuse adds the kinds up: no token may be in two of them, and the greatest numbers must fit. */
+Test(otlp, usage_does_not_overlap)
+{
+    static const struct {
+        uint64_t prompt, cached, completion, reasoning;
+        const char *usage;
+    } cases[] = {
+        {7, 0, 3, 0, "{\"input\":7,\"output\":3,\"total\":10}"},
+        {7, 7, 3, 3,
+         "{\"input\":0,\"input_cached_tokens\":7,\"output\":0,\"output_reasoning_tokens\":3,\"total\":10}"},
+        {7, 8, 3, 4, "{\"input\":7,\"output\":3,\"total\":10}"},
+        {INT64_MAX, 1, 0, 0,
+         "{\"input\":9223372036854775806,\"input_cached_tokens\":1,\"output\":0,\"total\":"
+         "9223372036854775807}"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct otlp *o = otlp_new("", "");
+        struct buf all = BUF_INIT(MIB);
+        struct event e = support_event(1);
+        e.prompt_tokens = cases[i].prompt;
+        e.cached_tokens = cases[i].cached;
+        e.completion_tokens = cases[i].completion;
+        e.reasoning_tokens = cases[i].reasoning;
+        e.total_tokens = cases[i].prompt + cases[i].completion;
+        e.cost_usd = 0;
+        add(o, &e);
+        Otlp__ExportTraceServiceRequest *q = decode(o, &all);
+        const Otlp__Span *s = q->resource_spans[0]->scope_spans[0]->spans[0];
+        EXPECT_TEXT(s, "langfuse.observation.usage_details", cases[i].usage);
+        EXPECT_TEXT(s, "langfuse.observation.cost_details", "{\"total\":0.0}");
+        otlp__export_trace_service_request__free_unpacked(q, NULL);
+        buf_free(&all);
+        otlp_free(o);
+    }
 }
 
 Test(otlp, joins_the_callers_trace)

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <math.h>
 
 #include "common/base/limits.h"
 #include "telemetry/text.h"
@@ -57,7 +58,10 @@ Test(record, keeps_everything)
     cr_expect(str_eq(r.question, "question 7"));
     cr_expect(str_eq(r.answer, "una respuesta"));
     cr_expect_eq(r.total_tokens, 50);
-    cr_expect(r.has_usage && r.has_scores);
+    cr_expect_eq(r.cached_tokens, 5);
+    cr_expect_eq(r.reasoning_tokens, 10);
+    cr_expect_eq(r.cost_usd, 0.00002);
+    cr_expect(r.has_usage && r.has_cost && r.has_scores);
     cr_expect_float_eq(r.toxicity_safe, 0.8, 1e-12);
     cr_expect_eq(r.tries, 1);
     json_t *attempts = json_loadb(r.attempts.p, r.attempts.n, 0, NULL);
@@ -95,6 +99,24 @@ Test(record, cleans_all_texts)
         cr_expect_eq(cleaned[i]->p[0], 'a' + (char)i);
         cr_expect_eq(cleaned[i]->p[SIZE + 1], 'a' + (char)i);
     }
+    buf_free(&scratch);
+}
+
+Test(record, what_is_no_cost)
+{
+    static const double none[] = {-1e-9, NAN, INFINITY, -INFINITY};
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(1);
+    struct record r;
+
+    for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+        e.cost_usd = none[i];
+        record_of_event(&r, &e, &scratch);
+        cr_expect_not(r.has_cost, "%g", none[i]);
+    }
+    e.cost_usd = 0;
+    record_of_event(&r, &e, &scratch);
+    cr_expect(r.has_cost, "what is free has a cost: nothing");
     buf_free(&scratch);
 }
 

@@ -78,7 +78,10 @@ Test(spool, a_record_comes_back_whole)
     cr_expect_eq(r.dispatches, 1);
     cr_expect_eq(r.tries, 1);
     cr_expect_not(r.truncated);
-    cr_expect(r.has_usage && r.has_scores);
+    cr_expect(r.has_usage && r.has_cost && r.has_scores);
+    cr_expect_eq(r.cached_tokens, 5);
+    cr_expect_eq(r.reasoning_tokens, 10);
+    cr_expect_eq(r.cost_usd, 0.00002);
     cr_expect_eq(r.prompt_tokens, 20);
     cr_expect_eq(r.completion_tokens, 30);
     cr_expect_eq(r.total_tokens, 50);
@@ -106,7 +109,7 @@ static void expect_feedback(struct spool *s, int64_t seq, const char *text)
     cr_expect(str_eq(r.score_text, text));
     cr_expect(str_eq(r.comment, "muy bien"));
     cr_expect_eq(r.start_us, 1700000001000000);
-    cr_expect_not(r.has_usage || r.has_scores);
+    cr_expect_not(r.has_usage || r.has_cost || r.has_scores);
     spool_scan_end(s);
 }
 
@@ -198,6 +201,19 @@ static const char version_1[] =
     "7.0,"
     " '');";
 
+/* What the version with feedback, schema 2, made of such a file. */
+static const char version_2[] =
+    "ALTER TABLE record ADD COLUMN score_id TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE record ADD COLUMN score_name TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE record ADD COLUMN score_type TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE record ADD COLUMN score_value REAL;"
+    "ALTER TABLE record ADD COLUMN score_text TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE record ADD COLUMN comment TEXT NOT NULL DEFAULT '';"
+    "PRAGMA user_version=2;"
+    "INSERT INTO record VALUES(43,1,302, 1700000001000000,0, 0,0, 0,0,0, 0, NULL,NULL,NULL, NULL,NULL,"
+    " 'request-of-feedback','00000000000000000000000000000005','','', '','','','[]', '','','',"
+    " '00000000-0000-4000-8000-000000000005','user-feedback-5','NUMERIC',0.5,'','muy bien');";
+
 static void old_file(const char *dir, const char *sql)
 {
     char path[SUPPORT_DIR_SIZE + 16];
@@ -219,6 +235,8 @@ static void expect_old_records(struct spool *s)
     cr_expect_eq(r.stage, RECORD_TRACE_SENT);
     cr_expect_not(record_is_feedback(&r), "sent, and still a question");
     cr_expect(r.has_scores && str_eq(r.answer, "una respuesta") && str_eq(r.comment, ""));
+    cr_expect(r.has_usage && r.prompt_tokens == 20 && r.cached_tokens == 0 && r.reasoning_tokens == 0);
+    cr_expect_not(r.has_cost, "nobody knows any more");
     cr_assert_eq(spool_next(s, &r), 1);
     cr_expect_eq(r.stage, RECORD_NEW);
     cr_expect_not(r.has_scores || record_is_feedback(&r));
@@ -264,6 +282,60 @@ Test(spool, an_older_file_goes_on)
     }
 }
 
+Test(spool, a_file_of_the_version_before_goes_on)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct record r;
+
+    support_dir(dir);
+    old_file(dir, version_1);
+    old_file(dir, version_2);
+    for (int life = 0; life < 2; life++) {
+        struct spool *s = support_spool(dir, PLENTY);
+        cr_expect_eq(spool_replaced(s), 0);
+        cr_expect_eq(spool_records(s), 3 + life);
+        expect_old_records(s);
+        expect_feedback(s, 43, "");
+        if (life == 0)
+            support_put(s, 4, 4);
+        cr_assert_eq(spool_scan(s, 44, 44), 0);
+        cr_assert_eq(spool_next(s, &r), 1);
+        cr_expect(r.has_cost && r.cost_usd == 0.00002 && r.cached_tokens == 5 && r.reasoning_tokens == 10);
+        spool_scan_end(s);
+        spool_free(s);
+    }
+}
+
+/* With plain SQLite, as the operator's tool sees it: under names that say what they hold, and NULL for unknown. */
+Test(spool, costs_are_there_for_sqlite3)
+{
+    char dir[SUPPORT_DIR_SIZE], path[SUPPORT_DIR_SIZE + 16];
+    struct event e = support_event(2);
+    sqlite3 *db;
+    sqlite3_stmt *st;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 1);
+    e.has_cost = false;
+    support_put_event(s, &e);
+    spool_free(s);
+    snprintf(path, sizeof path, "%s/spool.db", dir);
+    cr_assert_eq(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_prepare_v2(db,
+                                    "SELECT total(cost_usd), count(cost_usd), sum(cached_tokens),"
+                                    " sum(reasoning_tokens) FROM record",
+                                    -1, &st, NULL),
+                 SQLITE_OK);
+    cr_assert_eq(sqlite3_step(st), SQLITE_ROW);
+    cr_expect_eq(sqlite3_column_double(st, 0), 0.00002);
+    cr_expect_eq(sqlite3_column_int(st, 1), 1);
+    cr_expect_eq(sqlite3_column_int(st, 2), 10);
+    cr_expect_eq(sqlite3_column_int(st, 3), 20);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+}
+
 /* Who goes back to an older program loses nothing but sight of it: the same rule, seen from that side. */
 Test(spool, a_newer_file_is_moved_aside)
 {
@@ -287,7 +359,7 @@ Test(spool, unknown_is_not_zero)
 
     support_dir(dir);
     struct spool *s = support_spool(dir, PLENTY);
-    e.has_usage = e.has_scores = false;
+    e.has_usage = e.has_cost = e.has_scores = false;
     record_of_event(&r, &e, &scratch);
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_put(s, &r), 0);
@@ -295,9 +367,9 @@ Test(spool, unknown_is_not_zero)
     support_put(s, 2, 2);
     cr_assert_eq(spool_scan(s, 1, 2), 0);
     cr_assert_eq(spool_next(s, &r), 1);
-    cr_expect_not(r.has_usage || r.has_scores);
+    cr_expect_not(r.has_usage || r.has_cost || r.has_scores);
     cr_assert_eq(spool_next(s, &r), 1);
-    cr_expect(r.has_usage && r.has_scores, "what the last row had bound is not left over");
+    cr_expect(r.has_usage && r.has_cost && r.has_scores, "what the last row had bound is not left over");
     spool_scan_end(s);
     spool_free(s);
     buf_free(&scratch);
