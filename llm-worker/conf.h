@@ -10,8 +10,8 @@
 #include "common/base/attr.h"
 #include "common/base/conf.h"
 #include "llm-worker/guardrails.h"
-#include "llm-worker/roster.h"
 #include "llm-worker/prices.h"
+#include "llm-worker/roster.h"
 
 extern const struct conf_table worker_conf_table;
 
