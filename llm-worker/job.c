@@ -119,20 +119,30 @@ static void note_attempt(struct run *r, const struct call_result *res, enum outc
               r->pass.started_us, r->pass.started_us - r->ready_us);
 }
 
-static void give_up(struct run *r, const struct verdict *v, enum retry_why why)
+/* For whoever runs the service: what happened, where, and what to look at. */
+static void describe(struct buf *text, const struct verdict *v, const char *url, const char *code)
 {
-    const char *code = trail_last_code(&r->trail);
-    const char *reason = retry_why_text(why);
-    struct buf text = BUF_INIT(KIB);
-
     if (v->status >= 300 && v->status < 400)
-        buf_printf(&text,
-                   "the provider answered %d, a redirect, which is not followed: is the base URL right?",
+        buf_printf(text, "%s answered %d, a redirect, which is not followed: is the base URL right?", url,
                    v->status);
     else if (v->outcome == OUTCOME_HTTP)
-        buf_printf(&text, "the provider answered %d%s%s", v->status, *code ? " " : "", code);
+        buf_printf(text, "%s answered %d%s%s%s", url, v->status, *code ? " " : "", code,
+                   v->status == 404 ? ": are the base URL and the model right?" : "");
+    else if (v->outcome == OUTCOME_GARBAGE)
+        buf_printf(text, "%s answered with something that is no JSON: is the base URL right?", url);
+    else if (v->outcome == OUTCOME_NO_ANSWER)
+        buf_printf(text, "%s answered with JSON that holds no answer", url);
     else
-        buf_printf(&text, "no answer from the provider (%s)", outcome_word(v->outcome));
+        buf_printf(text, "no answer from %s (%s%s%s)", url, outcome_word(v->outcome), v->trouble ? ": " : "",
+                   v->trouble ? v->trouble : "");
+}
+
+static void give_up(struct run *r, const struct verdict *v, enum retry_why why)
+{
+    const char *reason = retry_why_text(why);
+    struct buf text = BUF_INIT(4 * KIB);
+
+    describe(&text, v, pool_target(r->jobs->pool, r->pass.member)->base_url, trail_last_code(&r->trail));
     buf_printf(&text, "; tries: %u%s%s", r->trail.n, *reason ? ", no more because " : "", reason);
     fail(r, retry_error_word(v), text.data);
     buf_free(&text);
@@ -220,6 +230,7 @@ static struct verdict verdict_of(const struct call_result *res, enum outcome out
         .status = res->status,
         .code = e->code,
         .type = e->type,
+        .trouble = res->trouble,
         .should_retry = res->should_retry,
         .retry_after_ms = res->retry_after_ms,
         .retry_after = res->retry_after,

@@ -49,6 +49,7 @@ struct verdict {
     int status;       /* 0: no answer */
     const char *code; /* of the error in the body */
     const char *type;
+    const char *trouble;     /* for people; NULL = there is nothing to add */
     struct str should_retry; /* headers */
     struct str retry_after_ms, retry_after, date;
 };

@@ -9,7 +9,6 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/limits.h"
-#include "common/base/log.h"
 #include "common/base/mem.h"
 
 #define UPSTREAM_SHARD 64
@@ -137,11 +136,13 @@ static int status_of(const struct call *c)
     return (int)status;
 }
 
-static void hand_over(struct call *c, enum outcome outcome)
+/* code: why libcurl ended the call; CURLE_OK: it did not, or for no trouble. */
+static void hand_over(struct call *c, enum outcome outcome, CURLcode code)
 {
     struct call_result r = {.outcome = outcome, .status = status_of(c), .body = buf_str(&c->in)};
 
     r.request_id = header(c, "x-request-id");
+    r.trouble = code == CURLE_OK ? NULL : curl_easy_strerror(code);
     if (r.outcome == OUTCOME_HTTP) {
         r.should_retry = header(c, "x-should-retry");
         r.retry_after_ms = header(c, "retry-after-ms");
@@ -154,9 +155,7 @@ static void hand_over(struct call *c, enum outcome outcome)
 
 static void finished(struct call *c, CURLcode code)
 {
-    if (code != CURLE_OK)
-        log_debug("call to the provider failed: %s", curl_easy_strerror(code));
-    hand_over(c, classify(c, code, status_of(c)));
+    hand_over(c, classify(c, code, status_of(c)), code);
 }
 
 static void on_silence(void *arg)
@@ -168,7 +167,7 @@ static void on_silence(void *arg)
     if (c->heard_ms && until > loop_now(u->loop))
         loop_timer_set(u->loop, &c->silence, until);
     else
-        hand_over(c, c->heard_ms ? OUTCOME_STALL : OUTCOME_FIRST_BYTE);
+        hand_over(c, c->heard_ms ? OUTCOME_STALL : OUTCOME_FIRST_BYTE, CURLE_OK);
 }
 
 static void reap(struct shard *s)

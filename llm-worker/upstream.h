@@ -34,6 +34,7 @@ struct call_result {
     struct str body;
     struct str request_id; /* the provider's x-request-id; absent headers are empty */
     struct str should_retry, retry_after_ms, retry_after, date; /* of errors */
+    const char *trouble; /* what libcurl says of a call without an answer; NULL */
 };
 
 struct upstream_conf {

@@ -288,3 +288,32 @@ Test(provider, a_connection_that_never_comes)
     close(fd);
     e2e_end(e);
 }
+
+/* Whoever runs the service reads in the log what happened, where, and what to look at. */
+Test(provider, failures_are_told_to_people)
+{
+    static const struct {
+        const char *script, *words;
+    } days[] = {
+        {"[{\"status\":404}]", "answered 404 model_not_found: are the base URL and the model right?"},
+        {"[{\"garbage\":true,\"repeat\":3}]",
+         "answered with something that is no JSON: is the base URL right?"},
+        {"[{\"object\":{}}]", "answered with JSON that holds no answer"},
+    };
+    struct e2e *e = e2e_new();
+
+    e2e_start(e);
+    for (size_t i = 0; i < sizeof days / sizeof *days; i++) {
+        e2e_tell(&e->openai, "/_admin/script", days[i].script);
+        struct http_reply r = e2e_ask(e, "ana", "¿Y esto?", NULL);
+        cr_expect_eq(r.status, 502);
+        http_reply_free(&r);
+        E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, days[i].words));
+    }
+    e2e_fake_stop(&e->openai);
+    struct http_reply r = e2e_ask(e, "ana", "¿Y ahora?", NULL);
+    cr_expect_eq(r.status, 502);
+    http_reply_free(&r);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, "(connect: Couldn't connect to server)"));
+    e2e_end(e);
+}
