@@ -45,7 +45,7 @@ struct dispatch {
 
     struct notes notes;
     atomic_int facts_workers;
-    atomic_bool facts_openai, facts_langfuse, facts_telemetry;
+    atomic_bool facts_openai, facts_down, facts_langfuse, facts_telemetry;
 
     void (*drained)(void *arg);
     void *drained_arg;
@@ -370,13 +370,15 @@ static void reap_lost(struct dispatch *d)
 static void update_facts(struct dispatch *d)
 {
     int n = 0;
-    bool configured = false;
+    bool configured = false, down = true;
 
     for (struct worker *w = d->workers.first; w; w = w->next) {
         n++;
         configured |= w->configured;
+        down &= w->down;
     }
     atomic_store(&d->facts_workers, n);
+    atomic_store(&d->facts_down, n > 0 && down);
     if (n)
         atomic_store(&d->facts_openai, configured);
     atomic_store(&d->facts_langfuse, sink_langfuse_enabled(d->sink));
@@ -395,6 +397,8 @@ static void on_presence(struct dispatch *d, const struct zroute *from, const str
     w->pid = m->pid;
     w->slots = m->slots;
     w->configured = m->configured;
+    w->down = m->down;
+    worker_learn_upstreams(w, &m->upstreams);
     w->leaving = m->kind == JOB_LEAVING;
     w->heard_ms = clock_ms();
     update_facts(d);
@@ -469,15 +473,18 @@ static void on_tick(void *arg)
 {
     struct dispatch *d = arg;
     int64_t now = clock_ms();
+    uint64_t workers = (uint64_t)atomic_load(&d->facts_workers);
+    struct event_upstream upstreams[UPSTREAMS_MAX];
 
     for (struct worker *w = d->workers.first; w; w = w->next) {
         if (now - w->heard_ms > JOB_SILENCE_MS)
             w->lost = "it has been silent for too long";
         else /* its answer does not matter: sending fails at once when its connection has ended */
-            worker_say(w, &(struct job){.kind = JOB_BEAT, .epoch = d->epoch});
+            worker_say(w, &(struct job){.kind = JOB_BEAT, .epoch = d->epoch, .workers = workers});
     }
     update_facts(d);
     sink_gauges(d->sink, (uint64_t)atomic_load(&d->notes.in_progress));
+    sink_upstreams(d->sink, upstreams, workers_upstreams(&d->workers, upstreams));
     check_drained(d); /* telemetry may be gone by now */
     loop_timer_set(d->loop, &d->tick, now + JOB_BEAT_MS);
 }
@@ -551,6 +558,7 @@ struct dispatch_facts dispatch_facts(const struct dispatch *d)
     return (struct dispatch_facts){
         .workers = atomic_load(&d->facts_workers),
         .openai_configured = atomic_load(&d->facts_openai),
+        .upstreams_down = atomic_load(&d->facts_down),
         .langfuse_enabled = atomic_load(&d->facts_langfuse),
         .telemetry = atomic_load(&d->facts_telemetry),
     };

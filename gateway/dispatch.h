@@ -30,6 +30,7 @@ struct dispatch;
 struct dispatch_facts {
     int workers;
     bool openai_configured;
+    bool upstreams_down; /* no worker has an upstream to ask: all of them only fail */
     bool langfuse_enabled;
     bool telemetry;
 };

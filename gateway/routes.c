@@ -204,6 +204,7 @@ static void health(struct visit *v)
     json_field_str(&body, "status", str_of("ok"));
     json_field_bool(&body, "openai_configured", f.openai_configured);
     json_field_bool(&body, "langfuse_enabled", f.langfuse_enabled);
+    json_field_bool(&body, "upstreams_failing", f.upstreams_down);
     json_field_int(&body, "workers", f.workers);
     json_field_bool(&body, "telemetry", f.telemetry);
     json_field_str(&body, "version", str_of(ATALAYA_VERSION));
@@ -224,6 +225,8 @@ static void readyz(struct visit *v)
         answer_detail(v, 503, "Shutting down", 1, "shutting_down");
     else if (dispatch_facts(v->routes->dispatch).workers == 0)
         answer_detail(v, 503, "No llm-worker is connected", 1, "no_worker");
+    else if (dispatch_facts(v->routes->dispatch).upstreams_down)
+        answer_detail(v, 503, "Every provider is failing", 1, "upstream_down");
     else
         answer(v, (struct reply){.status = 200, .body = str_of("{\"status\":\"ready\"}")}, NULL);
 }

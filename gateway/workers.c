@@ -45,9 +45,51 @@ struct worker *workers_least_loaded(const struct workers *w)
 
     for (struct worker *it = w->first; it; it = it->next)
         if (!it->leaving && !it->lost && it->out.len <= WIRE_BATCH_BYTES && it->held < it->slots &&
-            (!best || it->held < best->held))
+            (!best || (best->down == it->down ? it->held < best->held : best->down)))
             best = it;
     return best;
+}
+
+void worker_learn_upstreams(struct worker *w, const struct list *upstreams)
+{
+    const struct event_upstream *from = upstreams->items;
+
+    w->n_upstreams = upstreams->n < UPSTREAMS_MAX ? upstreams->n : UPSTREAMS_MAX;
+    for (size_t i = 0; i < w->n_upstreams; i++) {
+        size_t n = from[i].name.n < UPSTREAM_NAME_MAX ? from[i].name.n : UPSTREAM_NAME_MAX;
+        w->upstreams[i] = from[i];
+        if (n)
+            memcpy(w->upstream_names[i], from[i].name.p, n);
+        w->upstreams[i].name = (struct str){w->upstream_names[i], n};
+    }
+}
+
+static struct event_upstream *place_of(struct event_upstream *list, size_t *n, struct str name)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (list[i].name.n == name.n && memcmp(list[i].name.p, name.p, name.n) == 0)
+            return &list[i];
+    if (*n == UPSTREAMS_MAX)
+        return NULL;
+    list[*n] = (struct event_upstream){.name = name};
+    return &list[(*n)++];
+}
+
+size_t workers_upstreams(const struct workers *w, struct event_upstream out[UPSTREAMS_MAX])
+{
+    size_t n = 0;
+
+    for (const struct worker *it = w->first; it; it = it->next)
+        for (size_t i = 0; i < it->n_upstreams; i++) {
+            const struct event_upstream *u = &it->upstreams[i];
+            struct event_upstream *sum = place_of(out, &n, u->name);
+            if (!sum)
+                continue;
+            sum->state = u->state > sum->state ? u->state : sum->state;
+            sum->in_flight += u->in_flight;
+            sum->limit += u->limit;
+        }
+    return n;
 }
 
 void worker_hold(struct worker *w, struct ask *a)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/base/buf.h"
+#include "common/base/limits.h"
 #include "common/wire/job.h"
 #include "common/wire/zsock.h"
 
@@ -27,6 +28,10 @@ struct worker {
     uint64_t held;    /* jobs it has not finished */
     struct ask *asks; /* the same as a list */
     bool configured;
+    bool down;                                      /* none of its upstreams can be asked */
+    struct event_upstream upstreams[UPSTREAMS_MAX]; /* as it last said; the names are in upstream_names */
+    char upstream_names[UPSTREAMS_MAX][UPSTREAM_NAME_MAX];
+    size_t n_upstreams;
     bool leaving;
     const char *lost; /* why it cannot be reached any more; NULL: it can */
     struct buf out;   /* entries for the next message to it; beyond WIRE_BATCH_BYTES it takes no more jobs */
@@ -40,8 +45,15 @@ struct worker *workers_find(const struct workers *w, const struct zroute *route)
 struct worker *workers_add(struct workers *w, const struct zroute *route);
 void workers_remove(struct workers *w, struct worker *gone); /* holds no asks any more; freed */
 
-/* The one with the fewest jobs among those that have a free slot, are not leaving and can be reached; NULL = none. */
+/* The one with the fewest jobs among those that have a free slot, are not leaving and can be reached, rather one that
+ * has an upstream to ask; NULL = none. */
 struct worker *workers_least_loaded(const struct workers *w);
+
+/* What its beat says of its upstreams is copied. */
+void worker_learn_upstreams(struct worker *w, const struct list *upstreams);
+
+/* Each upstream of all workers together: the worst state, the sum of the rest. The names are the workers'. */
+size_t workers_upstreams(const struct workers *w, struct event_upstream out[UPSTREAMS_MAX]);
 
 void worker_hold(struct worker *w, struct ask *a);
 void worker_release(struct worker *w, struct ask *a);

@@ -87,6 +87,16 @@ static const struct conf_row rows[] = {
      .doc = "Repeated calls in a hundred first ones, beside a few a second that are always allowed; 0 = no "
             "call is "
             "repeated."},
+    {.name = "LLM_BREAKER_FAILURES",
+     .type = CONF_INT,
+     .offset = AT(breaker_failures),
+     .def = "30",
+     .min = 0,
+     .max = 1000000,
+     .unit = "calls",
+     .doc = "Calls in a row that must fail by the upstream's fault for a worker to leave it alone for a "
+            "while; half of "
+            "at least 50 calls in 30 seconds does so too. 0 = never."},
     {.name = "LLM_CONNECT_TIMEOUT_MS",
      .type = CONF_INT,
      .offset = AT(connect_timeout_ms),

@@ -112,6 +112,12 @@ static void succeed(struct run *r, const struct completion *c)
     buf_free(&hold);
 }
 
+static void fail_without_upstream(struct run *r)
+{
+    fail(r, "upstream_down",
+         "every upstream is left alone for a while, because too many of its calls failed");
+}
+
 static void note_attempt(struct run *r, const struct call_result *res, enum outcome outcome, const char *code)
 {
     r->tries_here++;
@@ -148,11 +154,17 @@ static void give_up(struct run *r, const struct verdict *v, enum retry_why why)
     buf_free(&text);
 }
 
+static bool go_to_another(struct run *r);
+
+/* The upstream may have been given up since the call was planned. */
 static void call(void *arg)
 {
     struct run *r = arg;
 
-    pool_ask(r->jobs->pool, &r->pass);
+    if (pool_is_usable(r->jobs->pool, r->pass.member))
+        pool_ask(r->jobs->pool, &r->pass);
+    else if (!go_to_another(r))
+        fail_without_upstream(r);
 }
 
 /* The first upstream for a question, or the next one: at once, there is nothing to wait for. False: there is none. */
@@ -173,7 +185,7 @@ static bool go_to_another(struct run *r)
     }
     r->ready_us = clock_us();
     pool_first_call(j->pool, r->pass.member);
-    call(r);
+    pool_ask(j->pool, &r->pass);
     return true;
 }
 
@@ -190,6 +202,8 @@ static struct retry decide(const struct run *r, const struct verdict *v, int64_t
 
     if (retry.again && r->trail.n >= UPSTREAM_ATTEMPTS_MAX)
         return (struct retry){.why = RETRY_TRIES};
+    if (retry.again && !pool_is_usable(r->jobs->pool, r->pass.member))
+        return (struct retry){.why = RETRY_BREAKER};
     if (retry.again && !pool_may_repeat(r->jobs->pool, r->pass.member))
         return (struct retry){.why = RETRY_BUDGET};
     return retry;
@@ -238,20 +252,35 @@ static struct verdict verdict_of(const struct call_result *res, enum outcome out
     };
 }
 
+/* Nothing was asked: the upstream was given up, or the time is over. */
+static void turn_did_not_come(struct run *r)
+{
+    if (clock_ms() >= r->deadline_ms)
+        fail(r, "rate_limited",
+             "the request's time was over while it waited for its turn at the upstream's limits");
+    else if (!go_to_another(r))
+        fail_without_upstream(r);
+}
+
 static void on_result(void *arg, const struct call_result *res)
 {
     struct run *r = arg;
     struct completion c;
     struct openai_error e = {.code = ""};
-    enum outcome outcome = res->outcome;
+    enum outcome outcome;
 
+    if (!res) {
+        turn_did_not_come(r);
+        return;
+    }
+    outcome = res->outcome;
     if (outcome == OUTCOME_OK)
         outcome = read_answer(res->body, &c);
     if (outcome == OUTCOME_HTTP)
         openai_read_error(res->body, &e);
     note_attempt(r, res, outcome, openai_error_word(&e));
     struct verdict v = verdict_of(res, outcome, &e);
-    pool_learn(r->jobs->pool, r->pass.member, &v);
+    pool_learn(r->jobs->pool, &r->pass, &v, outcome == OUTCOME_OK ? c.total_tokens : 0);
     if (outcome == OUTCOME_OK) {
         succeed(r, &c);
         openai_free(&c);
@@ -293,7 +322,7 @@ static void ask(struct run *r, struct str question)
     r->pass =
         (struct pass){.body = buf_str(&r->body), .deadline_ms = r->deadline_ms, .done = on_result, .arg = r};
     if (!go_to_another(r))
-        fail(r, "no_upstream", "no upstream can be asked at the moment");
+        fail_without_upstream(r);
 }
 
 void jobs_start(struct jobs *j, const struct job *m)
@@ -341,6 +370,18 @@ void jobs_abandon(struct jobs *j, uint64_t epoch_now)
             if (r->epoch != epoch_now)
                 stop(r);
         }
+}
+
+void jobs_set_workers(struct jobs *j, uint64_t workers)
+{
+    if (j->pool)
+        pool_set_workers(j->pool, workers);
+}
+
+size_t jobs_upstreams(const struct jobs *j, struct event_upstream out[UPSTREAMS_MAX], bool *down)
+{
+    *down = false;
+    return j->pool ? pool_report(j->pool, out, down) : 0;
 }
 
 uint64_t jobs_held(const struct jobs *j)

@@ -17,6 +17,7 @@
 
 #include <stdint.h>
 
+#include "common/base/limits.h"
 #include "common/proc/loop.h"
 #include "common/wire/job.h"
 #include "llm-worker/conf.h"
@@ -32,5 +33,9 @@ void jobs_cancel(struct jobs *j, uint64_t epoch, uint64_t id);
 void jobs_abandon(struct jobs *j,
                   uint64_t epoch_now); /* the jobs of every other epoch: nobody waits for them */
 uint64_t jobs_held(const struct jobs *j);
+
+void jobs_set_workers(struct jobs *j, uint64_t workers); /* that share the upstreams */
+/* How they do, for the beats (pool.h). */
+size_t jobs_upstreams(const struct jobs *j, struct event_upstream out[UPSTREAMS_MAX], bool *down);
 
 #endif

@@ -64,8 +64,14 @@ static bool flush(struct link *k)
 
 static void announce(struct link *k, enum job_kind kind)
 {
+    struct event_upstream list[UPSTREAMS_MAX];
+    bool down;
+    size_t n = jobs_upstreams(k->jobs, list, &down);
+
     say(k, &(struct job){
                .kind = kind,
+               .down = down,
+               .upstreams = {list, n},
                .worker = str_of(k->name),
                .pid = (uint64_t)getpid(),
                .slots = (uint64_t)k->conf->slots,
@@ -115,7 +121,9 @@ static void on_message(struct link *k, struct str body)
 
     while (got >= 0 && (got = pack_next(r, &job_fields, &m)) > 0) {
         new_gateway(k, m.epoch);
-        if (m.kind == JOB_JOB)
+        if (m.kind == JOB_BEAT)
+            jobs_set_workers(k->jobs, m.workers);
+        else if (m.kind == JOB_JOB)
             jobs_start(k->jobs, &m);
         else if (m.kind == JOB_CANCEL)
             jobs_cancel(k->jobs, m.epoch, m.id);

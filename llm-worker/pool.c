@@ -4,46 +4,84 @@
 
 #include "common/base/clock.h"
 #include "common/base/id.h"
-#include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "llm-worker/breaker.h"
 #include "llm-worker/budget.h"
 #include "llm-worker/choice.h"
+#include "llm-worker/climit.h"
 
 #define QUOTA_PAUSE_MS 60000 /* an account that is empty is asked again so often */
 
 struct member {
+    struct pool *pool;
     const struct target *target;
     struct upstream *upstream;
     struct budget budget;
+    struct breaker breaker;
+    struct climit climit;
+    struct pacing pacing;
     int64_t no_quota_until; /* 0: it has quota, as far as we know */
+    int64_t in_flight;
+    struct pass *first, *last; /* waiting for their turn */
+    struct loop_timer turn;    /* when the headers allow the next one */
 };
 
 struct pool {
     struct loop *loop;
+    int64_t workers; /* that share the upstreams */
     size_t n;
     struct member members[UPSTREAMS_MAX];
 };
 
-/* With nobody else to go to, an empty account is asked all the same: it may have been filled. */
-static bool is_usable(const struct pool *p, const struct member *m, int64_t now)
+/* Calls at once that are ours. */
+static int64_t room(const struct member *m)
 {
-    return p->n == 1 || m->no_quota_until <= now;
+    int64_t most = climit_calls(&m->climit), all = m->target->max_concurrency;
+    int64_t share = all > 0 ? (all + m->pool->workers - 1) / m->pool->workers : most;
+
+    return share < most ? share : most;
 }
 
-int pool_pick(struct pool *p, uint32_t tried)
+static bool is_usable(const struct member *m, int64_t now)
+{
+    /* With nobody else to go to, an empty account is asked all the same: it may have been filled. */
+    return breaker_allows(&m->breaker, now) && (m->pool->n == 1 || m->no_quota_until <= now);
+}
+
+static bool is_free(const struct member *m, int64_t now)
+{
+    return !m->first && m->in_flight < room(m) &&
+           pacing_wait(&m->pacing, m->in_flight, m->pool->workers, now) == 0;
+}
+
+static int pick(const struct pool *p, uint32_t tried, bool free_only)
 {
     struct candidate c[UPSTREAMS_MAX];
     int64_t now = clock_ms();
 
-    for (size_t i = 0; i < p->n; i++)
+    for (size_t i = 0; i < p->n; i++) {
+        const struct member *m = &p->members[i];
         c[i] = (struct candidate){
-            .priority = p->members[i].target->priority,
-            .weight = p->members[i].target->weight,
-            .usable = !(tried >> i & 1) && is_usable(p, &p->members[i], now),
+            .priority = m->target->priority,
+            .weight = m->target->weight,
+            .usable = !(tried >> i & 1) && is_usable(m, now) && (!free_only || is_free(m, now)),
         };
-    size_t i = choice_of(c, p->n, p->n > 1 ? id_u32() : 0);
+    }
+    size_t i = choice_of(c, p->n, id_u32());
     return i < p->n ? (int)i : -1;
+}
+
+int pool_pick(struct pool *p, uint32_t tried)
+{
+    int member = p->n > 1 ? pick(p, tried, true) : -1;
+
+    return member >= 0 ? member : pick(p, tried, false);
+}
+
+bool pool_is_usable(const struct pool *p, size_t member)
+{
+    return is_usable(&p->members[member], clock_ms());
 }
 
 const struct target *pool_target(const struct pool *p, size_t member)
@@ -51,27 +89,101 @@ const struct target *pool_target(const struct pool *p, size_t member)
     return p->members[member].target;
 }
 
+static void unqueue(struct pass *pass)
+{
+    struct member *m = &pass->pool->members[pass->member];
+
+    *(pass->prev ? &pass->prev->next : &m->first) = pass->next;
+    *(pass->next ? &pass->next->prev : &m->last) = pass->prev;
+    pass->prev = pass->next = NULL;
+    pass->waits = false;
+    loop_timer_clear(pass->pool->loop, &pass->patience);
+}
+
+static void pump(struct member *m);
+
 static void on_done(void *arg, const struct call_result *r)
 {
     struct pass *pass = arg;
+    struct member *m = &pass->pool->members[pass->member];
 
     pass->call = NULL;
-    pass->done(pass->arg, r);
+    m->in_flight--;
+    pacing_learn(&m->pacing, &r->requests, &r->tokens, clock_ms());
+    pass->done(pass->arg, r); /* it may be gone now */
+    pump(m);
+}
+
+static void start(struct member *m, struct pass *pass)
+{
+    pass->started_us = clock_us();
+    pass->trying = breaker_begun(&m->breaker, pass->started_us / 1000);
+    m->in_flight++;
+    pass->call =
+        upstream_start(m->upstream, pass->body, pass->deadline_ms - pass->started_us / 1000, on_done, pass);
+}
+
+/* Lets through whose turn it is. Calls nobody back. */
+static void pump(struct member *m)
+{
+    while (m->first && m->in_flight < room(m) && breaker_allows(&m->breaker, clock_ms())) {
+        int64_t now = clock_ms();
+        int64_t wait = pacing_wait(&m->pacing, m->in_flight, m->pool->workers, now);
+        struct pass *pass = m->first;
+        if (wait > 0) {
+            loop_timer_set(m->pool->loop, &m->turn, now + wait);
+            return;
+        }
+        unqueue(pass);
+        start(m, pass);
+    }
+}
+
+static void on_turn(void *arg)
+{
+    pump(arg);
+}
+
+/* It has waited until its deadline. */
+static void on_impatient(void *arg)
+{
+    struct pass *pass = arg;
+
+    unqueue(pass);
+    pass->done(pass->arg, NULL);
 }
 
 void pool_ask(struct pool *p, struct pass *pass)
 {
+    struct member *m = &p->members[pass->member];
+
     pass->pool = p;
-    pass->started_us = clock_us();
-    pass->call = upstream_start(p->members[pass->member].upstream, pass->body,
-                                pass->deadline_ms - pass->started_us / 1000, on_done, pass);
+    pass->started_us = 0;
+    if (is_free(m, clock_ms())) {
+        start(m, pass);
+        return;
+    }
+    pass->waits = true;
+    pass->prev = m->last;
+    *(m->last ? &m->last->next : &m->first) = pass;
+    m->last = pass;
+    pass->patience = (struct loop_timer){.fn = on_impatient, .arg = pass};
+    loop_timer_set(p->loop, &pass->patience, pass->deadline_ms);
+    pump(m);
 }
 
 void pool_cancel(struct pass *pass)
 {
-    if (pass->call)
+    if (pass->waits) {
+        unqueue(pass);
+    } else if (pass->call) {
+        struct member *m = &pass->pool->members[pass->member];
         upstream_cancel(pass->call);
-    pass->call = NULL;
+        pass->call = NULL;
+        m->in_flight--;
+        breaker_ended(&m->breaker, clock_ms(), FAULT_OTHER, pass->trying);
+        pump(m);
+    }
 }
 
 void pool_first_call(struct pool *p, size_t member)
@@ -84,11 +196,8 @@ bool pool_may_repeat(struct pool *p, size_t member)
     return budget_take(&p->members[member].budget, clock_ms());
 }
 
-void pool_learn(struct pool *p, size_t member, const struct verdict *v)
+static void learn_quota(struct member *m, const struct verdict *v, int64_t now)
 {
-    struct member *m = &p->members[member];
-    int64_t now = clock_ms();
-
     if (v->outcome == OUTCOME_OK) {
         m->no_quota_until = 0;
     } else if (retry_is_quota(v)) {
@@ -100,25 +209,100 @@ void pool_learn(struct pool *p, size_t member, const struct verdict *v)
     }
 }
 
+/* Whoever waits for it looks for another one. */
+static void turn_away(struct member *m)
+{
+    while (m->first) {
+        struct pass *pass = m->first;
+        unqueue(pass);
+        pass->done(pass->arg, NULL);
+    }
+}
+
+static void learn_health(struct member *m, const struct pass *pass, const struct verdict *v, int64_t now)
+{
+    bool was_open = m->breaker.open;
+
+    breaker_ended(&m->breaker, now, retry_fault(v, now - pass->started_us / 1000), pass->trying);
+    if (was_open && !m->breaker.open)
+        log_event(LOG_INFO, LOG_FIELDS(LOG_CSTR("upstream", m->target->name)), "the upstream answers again");
+    else if (!was_open && m->breaker.open)
+        log_event(LOG_WARNING,
+                  LOG_FIELDS(LOG_CSTR("upstream", m->target->name),
+                             LOG_CSTR("outcome", outcome_word(v->outcome)), LOG_INT("status", v->status)),
+                  "too many calls to the upstream failed: it is left alone for a while");
+    if (!breaker_allows(&m->breaker, now))
+        turn_away(m);
+}
+
+void pool_learn(struct pool *p, struct pass *pass, const struct verdict *v, uint64_t tokens)
+{
+    struct member *m = &p->members[pass->member];
+    int64_t now = clock_ms();
+
+    learn_quota(m, v, now);
+    if (v->outcome == OUTCOME_OK)
+        climit_good(&m->climit, m->in_flight + 1);
+    else if (retry_is_overload(v))
+        climit_overload(&m->climit, now);
+    if (tokens)
+        pacing_used(&m->pacing, tokens);
+    learn_health(m, pass, v, now);
+}
+
+void pool_set_workers(struct pool *p, uint64_t workers)
+{
+    p->workers = workers > 0 && workers < 100000 ? (int64_t)workers : 1;
+}
+
+size_t pool_report(const struct pool *p, struct event_upstream out[UPSTREAMS_MAX], bool *down)
+{
+    int64_t now = clock_ms();
+
+    *down = p->n > 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct member *m = &p->members[i];
+        enum breaker_state state = breaker_state(&m->breaker, now);
+        out[i] = (struct event_upstream){
+            .name = str_of(m->target->name),
+            .state = state,
+            .in_flight = (uint64_t)m->in_flight,
+            .limit = (uint64_t)room(m),
+        };
+        *down = *down && state == BREAKER_OPEN;
+    }
+    return p->n;
+}
+
+static void member_init(struct member *m, struct pool *p, const struct worker_conf *conf,
+                        const struct target *t)
+{
+    const struct upstream_conf u = {
+        .target = t,
+        .connect_timeout_ms = conf->connect_timeout_ms,
+        .first_byte_timeout_ms = conf->first_byte_timeout_ms,
+        .stall_timeout_ms = conf->stall_timeout_ms,
+        .call_timeout_ms = conf->call_timeout_ms,
+    };
+
+    m->pool = p;
+    m->target = t;
+    m->upstream = upstream_new(p->loop, &u);
+    m->turn = (struct loop_timer){.fn = on_turn, .arg = m};
+    budget_init(&m->budget, conf->retry_budget, clock_ms());
+    breaker_init(&m->breaker, conf->breaker_failures);
+    climit_init(&m->climit, conf->slots);
+}
+
 struct pool *pool_new(struct loop *l, const struct worker_conf *conf)
 {
     struct pool *p = xcalloc(1, sizeof *p);
 
     p->loop = l;
+    p->workers = 1;
     p->n = conf->roster->n;
-    for (size_t i = 0; i < p->n; i++) {
-        struct member *m = &p->members[i];
-        struct upstream_conf u = {
-            .target = &conf->roster->targets[i],
-            .connect_timeout_ms = conf->connect_timeout_ms,
-            .first_byte_timeout_ms = conf->first_byte_timeout_ms,
-            .stall_timeout_ms = conf->stall_timeout_ms,
-            .call_timeout_ms = conf->call_timeout_ms,
-        };
-        m->target = u.target;
-        m->upstream = upstream_new(l, &u);
-        budget_init(&m->budget, conf->retry_budget, clock_ms());
-    }
+    for (size_t i = 0; i < p->n; i++)
+        member_init(&p->members[i], p, conf, &conf->roster->targets[i]);
     return p;
 }
 
@@ -126,7 +310,9 @@ void pool_free(struct pool *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; i < p->n; i++)
+    for (size_t i = 0; i < p->n; i++) {
+        loop_timer_clear(p->loop, &p->members[i].turn);
         upstream_free(p->members[i].upstream);
+    }
     free(p);
 }

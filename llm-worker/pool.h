@@ -1,8 +1,9 @@
 /*
- * pool.h - the upstreams at work: whom to ask, how they do
+ * pool.h - the upstreams at work: whom to ask, when, and how they do
  *
- * Purpose  chooses an upstream for a question, makes the call, and learns from what came of it: an account that is empty
- *          is left alone for a while, repetitions are bounded by a budget.
+ * Purpose  chooses an upstream for a question, makes the call when its turn has come, and learns from what came of it:
+ *          an upstream that only fails (breaker.h) or whose account is empty is left alone for a while, repetitions are
+ *          bounded (budget.h), calls at once are as many as it bears (climit.h) and as its headers allow (pacing.h).
  * Owner    a struct pass is the caller's and stays where it is from pool_ask() until `done` is called or pool_cancel()
  *          returns; so does its body.
  * Threads  the loop's thread.
@@ -15,38 +16,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/base/limits.h"
 #include "common/proc/loop.h"
+#include "common/wire/event.h"
 #include "llm-worker/conf.h"
 #include "llm-worker/roster.h"
 #include "llm-worker/upstream.h"
 
 struct pool;
 
-/* One call on its way. */
+/* One call: waiting for its turn, under way, or neither. */
 struct pass {
     size_t member;
     struct str body;
     int64_t deadline_ms;
+    void (*done)(void *arg, const struct call_result *r); /* NULL: its turn did not come */
+    void *arg;
+
     int64_t started_us; /* when the call began; 0: not yet */
     struct call *call;
+    bool trying; /* it is the one call that an open breaker lets through */
+
     struct pool *pool;
-    void (*done)(void *arg, const struct call_result *r);
-    void *arg;
+    struct pass *prev, *next; /* while it waits */
+    bool waits;
+    struct loop_timer patience;
 };
 
 struct pool *pool_new(struct loop *l, const struct worker_conf *conf);
 void pool_free(struct pool *p);
 
-/* A member that is usable and not among `tried`, a set of bits; -1: there is none. */
+/* A member that is usable and not among `tried`, a set of bits, rather one that need not be waited for; -1: none is. */
 int pool_pick(struct pool *p, uint32_t tried);
+bool pool_is_usable(const struct pool *p, size_t member);
 const struct target *pool_target(const struct pool *p, size_t member);
 
-void pool_ask(struct pool *p,
-              struct pass *pass);    /* member, body, deadline_ms, done, arg are set; `done` comes later */
-void pool_cancel(struct pass *pass); /* also when nothing is under way */
+void pool_ask(struct pool *p, struct pass *pass); /* member to arg are set; `done` comes later */
+void pool_cancel(struct pass *pass);              /* also when it does nothing */
 
 void pool_first_call(struct pool *p, size_t member); /* of a question at this member: pays into its budget */
 bool pool_may_repeat(struct pool *p, size_t member); /* takes it out of the budget */
-void pool_learn(struct pool *p, size_t member, const struct verdict *v); /* what a call came to */
+
+/* What a call came to, said inside `done`; tokens: that it used, 0 when that is not known. */
+void pool_learn(struct pool *p, struct pass *pass, const struct verdict *v, uint64_t tokens);
+
+void pool_set_workers(struct pool *p,
+                      uint64_t workers); /* that share the upstreams with this one, it included */
+
+/* How they do; their number. *down: all of them are left alone. */
+size_t pool_report(const struct pool *p, struct event_upstream out[UPSTREAMS_MAX], bool *down);
 
 #endif

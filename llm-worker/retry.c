@@ -31,10 +31,15 @@ static const char *const mistakes[] = {
     "string_above_max_length",  "invalid_organization",
 };
 
+static bool is_word(const struct verdict *v, const char *word)
+{
+    return strcmp(v->code, word) == 0 || strcmp(v->type, word) == 0;
+}
+
 static bool is_among(const struct verdict *v, const char *const *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (strcmp(v->code, list[i]) == 0 || strcmp(v->type, list[i]) == 0)
+        if (is_word(v, list[i]))
             return true;
     return false;
 }
@@ -50,6 +55,7 @@ const char *retry_why_text(enum retry_why why)
         [RETRY_REFUSED] = "the provider says not to repeat it",
         [RETRY_TOO_LATE] = "the provider says to come back later than LLM_RETRY_AFTER_MAX",
         [RETRY_DEADLINE] = "the request's time is over",
+        [RETRY_BREAKER] = "too many calls to this upstream failed, so it is left alone for a while",
         [RETRY_BUDGET] = "the retry budget is spent",
     };
 
@@ -74,8 +80,7 @@ static enum retry_why http_is_worth_it(const struct verdict *v)
         return RETRY_REFUSED;
     if (!status_is_worth_it(v->status) && !str_eq(v->should_retry, "true"))
         return RETRY_POINTLESS;
-    return strcmp(v->code, "slow_down") == 0 || strcmp(v->type, "slow_down") == 0 ? RETRY_SLOWER
-                                                                                  : RETRY_BACKOFF;
+    return is_word(v, "slow_down") ? RETRY_SLOWER : RETRY_BACKOFF;
 }
 
 static enum retry_why is_worth_it(const struct verdict *v)
@@ -120,6 +125,34 @@ bool retry_is_mute(const struct verdict *v)
     default:
         return false;
     }
+}
+
+enum fault retry_fault(const struct verdict *v, int64_t took_ms)
+{
+    switch (v->outcome) {
+    case OUTCOME_OK:
+    case OUTCOME_NO_ANSWER:
+    case OUTCOME_TOO_LARGE:
+        return FAULT_NONE;
+    case OUTCOME_HTTP:
+        return v->status >= 500 ||
+                       (v->status == 429 && (is_word(v, "slow_down") || is_word(v, "server_is_overloaded")))
+                   ? FAULT_UPSTREAM
+                   : FAULT_OTHER;
+    case OUTCOME_TIMEOUT:
+        return took_ms < RETRY_FAIR_MS ? FAULT_OTHER : FAULT_UPSTREAM;
+    case OUTCOME_CANCELLED:
+        return FAULT_OTHER;
+    default:
+        return FAULT_UPSTREAM;
+    }
+}
+
+bool retry_is_overload(const struct verdict *v)
+{
+    if (v->outcome == OUTCOME_HTTP)
+        return (v->status == 429 && !retry_is_quota(v)) || v->status == 503 || v->status == 529;
+    return v->outcome == OUTCOME_FIRST_BYTE;
 }
 
 /* Uniform in [0, top]. */

@@ -19,11 +19,13 @@
 #include <stdint.h>
 
 #include "common/base/str.h"
+#include "llm-worker/breaker.h"
 
 #define RETRY_BASE_MS      300
 #define RETRY_CAP_MS       3000
 #define RETRY_SLOW_BASE_MS 2000 /* after 429 slow_down: at least half of these */
 #define RETRY_SLOW_CAP_MS  15000
+#define RETRY_FAIR_MS      1000 /* time that a provider must have been given to be blamed for a timeout */
 #define RETRY_SPREAD_MS    1000 /* what retry-after says, and up to a tenth or this more: not all come at once */
 
 enum outcome {
@@ -63,6 +65,7 @@ enum retry_why {
     RETRY_TOO_LATE,  /* no: the provider names a time that is too far away */
     RETRY_DEADLINE,  /* no: the question's time would be over */
     RETRY_TRIES,     /* no: that was the last try */
+    RETRY_BREAKER,   /* no: the upstream is left alone; said by the caller, like the next */
     RETRY_BUDGET,    /* no: too much of the traffic is repetition already; said by the caller */
 };
 
@@ -92,6 +95,12 @@ bool retry_elsewhere(const struct verdict *v);
 
 /* Whatever is wrong, it answers nobody in time: with another one at hand, it is not worth waiting for. */
 bool retry_is_mute(const struct verdict *v);
+
+/* For the breaker: whose fault it is. A call that its question's deadline ended early says nothing. */
+enum fault retry_fault(const struct verdict *v, int64_t took_ms);
+
+/* The upstream is asked too much at once. */
+bool retry_is_overload(const struct verdict *v);
 
 /* The word for the client and the record when no further try is made: "rate_limited", "timeout", … */
 const char *retry_error_word(const struct verdict *v);

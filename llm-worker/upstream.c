@@ -128,6 +128,18 @@ static struct str header(const struct call *c, const char *name)
                                                                                  : str_of("");
 }
 
+static struct quota_headers quota(const struct call *c, const char *limit, const char *remaining,
+                                  const char *reset)
+{
+    struct quota_headers q = {.remaining = header(c, remaining)};
+
+    if (q.remaining.n) {
+        q.limit = header(c, limit);
+        q.reset = header(c, reset);
+    }
+    return q;
+}
+
 static int status_of(const struct call *c)
 {
     long status = 0;
@@ -143,6 +155,10 @@ static void hand_over(struct call *c, enum outcome outcome, CURLcode code)
 
     r.request_id = header(c, "x-request-id");
     r.trouble = code == CURLE_OK ? NULL : curl_easy_strerror(code);
+    r.requests = quota(c, "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
+                       "x-ratelimit-reset-requests");
+    r.tokens =
+        quota(c, "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
     if (r.outcome == OUTCOME_HTTP) {
         r.should_retry = header(c, "x-should-retry");
         r.retry_after_ms = header(c, "retry-after-ms");

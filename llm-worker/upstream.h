@@ -22,6 +22,7 @@
 
 #include "common/base/str.h"
 #include "common/proc/loop.h"
+#include "llm-worker/pacing.h"
 #include "llm-worker/retry.h"
 #include "llm-worker/roster.h"
 
@@ -33,6 +34,7 @@ struct call_result {
     int status;           /* 0 = no answer */
     struct str body;
     struct str request_id; /* the provider's x-request-id; absent headers are empty */
+    struct quota_headers requests, tokens;
     struct str should_retry, retry_after_ms, retry_after, date; /* of errors */
     const char *trouble; /* what libcurl says of a call without an answer; NULL */
 };

@@ -36,6 +36,24 @@ static const char *name(char out[NAME_SIZE], struct str s, const char *empty)
     return out;
 }
 
+void account_upstreams(struct metrics *m, const struct list *upstreams)
+{
+    const struct event_upstream *u = upstreams->items;
+    char label[NAME_SIZE];
+
+    if (upstreams->n == 0)
+        return;
+    metrics_clear(m, METRIC_UPSTREAM_BREAKER);
+    metrics_clear(m, METRIC_UPSTREAM_CALLS);
+    metrics_clear(m, METRIC_UPSTREAM_LIMIT);
+    for (size_t i = 0; i < upstreams->n; i++) {
+        const char *upstream = name(label, u[i].name, "other");
+        metrics_set(m, METRIC_UPSTREAM_BREAKER, METRIC_WITH(upstream), (double)u[i].state);
+        metrics_set(m, METRIC_UPSTREAM_CALLS, METRIC_WITH(upstream), (double)u[i].in_flight);
+        metrics_set(m, METRIC_UPSTREAM_LIMIT, METRIC_WITH(upstream), (double)u[i].limit);
+    }
+}
+
 static double seconds(int64_t us)
 {
     return us > 0 ? (double)us / 1e6 : 0;

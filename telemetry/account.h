@@ -26,6 +26,7 @@
 
 void account_begin(struct metrics *m); /* known series start at 0, so that rates see their first step */
 void account_event(struct metrics *m, const struct event *e);
+void account_upstreams(struct metrics *m, const struct list *upstreams); /* of a sender's gauges */
 void account_dropped(struct metrics *m, const char *reason, double n);
 
 #endif

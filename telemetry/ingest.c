@@ -135,6 +135,7 @@ static void apply(struct ingest *in, const struct zmsg *m, struct pack_reader *r
         return;
     }
     s->in_progress = head.in_progress;
+    account_upstreams(in->metrics, &head.upstreams);
     if (head.kind == EVENT_SCRAPE)
         note_scrape(in, &m->route, &head);
 }

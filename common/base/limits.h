@@ -69,6 +69,7 @@
 #define UPLOAD_ANSWER_MAX  (8 * MIB)
 #define UPLOAD_WAIT_MAX_MS 600000 /* longest Retry-After that is believed */
 
+#define UPSTREAM_NAME_MAX       64
 #define UPSTREAMS_MAX           32    /* providers that a worker knows */
 #define UPSTREAM_ATTEMPTS_MAX   16    /* calls for one question, all upstreams together */
 #define UPSTREAM_WAITING_MAX_MS 60000 /* longest that a provider's rate-limit headers make a question wait */

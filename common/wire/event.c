@@ -24,6 +24,22 @@ static const struct field attempt_rows[] = {
 const struct fields event_attempt_fields = {attempt_rows, ARRAY_LEN(attempt_rows),
                                             sizeof(struct event_attempt)};
 
+#define UPSTREAM(k, kind_of, member, limit_of)                                                               \
+    {                                                                                                        \
+        .key = (k), .type = (kind_of), .offset = offsetof(struct event_upstream, member), .max = (limit_of), \
+        .name = #member                                                                                      \
+    }
+
+static const struct field upstream_rows[] = {
+    UPSTREAM(1, FIELD_STR, name, 64),
+    UPSTREAM(2, FIELD_U64, state, 0),
+    UPSTREAM(3, FIELD_U64, in_flight, 0),
+    UPSTREAM(4, FIELD_U64, limit, 0),
+};
+
+const struct fields event_upstream_fields = {upstream_rows, ARRAY_LEN(upstream_rows),
+                                             sizeof(struct event_upstream)};
+
 static const struct field rows[] = {
     ROW(1, FIELD_U64, kind, 0),
     ROW(2, FIELD_U64, epoch, 0),
@@ -36,6 +52,12 @@ static const struct field rows[] = {
     ROW(9, FIELD_STR, text, 8 * MIB),
     ROW(10, FIELD_U64, in_progress, 0),
     ROW(11, FIELD_U64, format, 0),
+    {.key = 12,
+     .type = FIELD_LIST,
+     .offset = offsetof(struct event, upstreams),
+     .max = UPSTREAMS_MAX,
+     .sub = &event_upstream_fields,
+     .name = "upstreams"},
     ROW(20, FIELD_STR, endpoint, 64),
     ROW(21, FIELD_STR, method, 16),
     ROW(22, FIELD_U64, status, 0),

@@ -44,6 +44,14 @@ struct event_attempt {
     struct str upstream;    /* name of the upstream that was asked */
 };
 
+/* How an upstream does: of one worker on its beats, of all in the gauges. */
+struct event_upstream {
+    struct str name;
+    uint64_t state; /* its breaker: 0 closed, 1 half-open, 2 open */
+    uint64_t in_flight;
+    uint64_t limit; /* calls at once that it is believed to bear */
+};
+
 struct event {
     uint64_t kind;
 
@@ -58,6 +66,8 @@ struct event {
     uint64_t format;       /* scrape, exposition: enum metrics_format */
     struct str text;       /* exposition */
     uint64_t in_progress;  /* gauges: HTTP requests being handled */
+    struct list
+        upstreams; /* gauges: of struct event_upstream; state: the worst of all workers, the rest is the sum */
 
     /* request: HTTP; feedback: start_us, request_id */
     struct str endpoint; /* the route, "other" for unknown paths */
@@ -105,5 +115,6 @@ struct event {
 
 extern const struct fields event_fields;
 extern const struct fields event_attempt_fields;
+extern const struct fields event_upstream_fields;
 
 #endif

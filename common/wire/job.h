@@ -37,7 +37,12 @@ struct job {
     struct str worker; /* random name of this life of the worker */
     uint64_t pid;
     uint64_t slots;
-    bool configured; /* a provider key is set */
+    bool configured;       /* a provider key is set */
+    bool down;             /* every upstream is left alone, because too many of its calls failed */
+    struct list upstreams; /* of struct event_upstream */
+
+    /* beat of the gateway */
+    uint64_t workers; /* that live: what an upstream bears is shared between them */
 
     /* job */
     int64_t budget_ms;

@@ -57,6 +57,9 @@ struct sink {
     bool langfuse_enabled;
 
     uint64_t in_progress;
+    struct event_upstream upstreams[UPSTREAMS_MAX]; /* the names are below */
+    char upstream_names[UPSTREAMS_MAX][UPSTREAM_NAME_MAX];
+    size_t n_upstreams;
     bool gauge_dirty;
     int64_t gauge_at;
 
@@ -112,6 +115,7 @@ static void send_gauges(struct sink *s)
         .process = str_of(s->process),
         .pid = (uint64_t)getpid(),
         .in_progress = s->in_progress,
+        .upstreams = {s->upstreams, s->n_upstreams},
     };
 
     pack_begin(&body);
@@ -345,6 +349,29 @@ void sink_gauges(struct sink *s, uint64_t in_progress)
     s->gauge_dirty = true;
 }
 
+static bool same_upstream(const struct event_upstream *a, const struct event_upstream *b)
+{
+    return a->name.n == b->name.n && memcmp(a->name.p, b->name.p, a->name.n) == 0 && a->state == b->state &&
+           a->in_flight == b->in_flight && a->limit == b->limit;
+}
+
+void sink_upstreams(struct sink *s, const struct event_upstream *list, size_t n)
+{
+    n = n < UPSTREAMS_MAX ? n : UPSTREAMS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        struct event_upstream *u = &s->upstreams[i];
+        if (i < s->n_upstreams && same_upstream(u, &list[i]))
+            continue;
+        s->gauge_dirty = true;
+        *u = list[i];
+        u->name.n = u->name.n < UPSTREAM_NAME_MAX ? u->name.n : UPSTREAM_NAME_MAX;
+        memcpy(s->upstream_names[i], list[i].name.p, u->name.n);
+        u->name.p = s->upstream_names[i];
+    }
+    s->gauge_dirty |= n != s->n_upstreams;
+    s->n_upstreams = n;
+}
+
 void sink_scrape(struct sink *s, enum metrics_format wanted, int64_t deadline, sink_exposition *fn, void *arg)
 {
     struct buf body = BUF_INIT(4 * KIB);
@@ -361,6 +388,7 @@ void sink_scrape(struct sink *s, enum metrics_format wanted, int64_t deadline, s
         .id = s->next_scrape,
         .format = wanted,
         .in_progress = s->in_progress,
+        .upstreams = {s->upstreams, s->n_upstreams},
     };
     pack_begin(&body);
     pack_put(&body, &event_fields, &e);

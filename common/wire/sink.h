@@ -29,6 +29,9 @@ void sink_free(
 void sink_put(struct sink *s, const struct event *e);
 void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; not kept */
 
+/* The same for how the upstreams do; copied. */
+void sink_upstreams(struct sink *s, const struct event_upstream *list, size_t n);
+
 /* Asks telemetry for its exposition. fn gets the text (borrowed) and the format that it came in, or a NULL text when
  * telemetry has not answered by `deadline` (ms, absolute). Several may be outstanding. */
 typedef void sink_exposition(void *arg, struct str text, enum metrics_format format);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/e2e/load.h"
+
 #define KEY "sk-e2e-other-77c1f0b2aa"
 
 TestSuite(upstreams, .fini = e2e_cleanup, .timeout = 120);
@@ -233,5 +235,144 @@ Test(upstreams, check_shows_them)
     cr_expect(!e2e_file_contains(e->out, "LLM_KEY_OTHER is read by no program") &&
               !e2e_file_contains(e->err, "LLM_KEY_OTHER is read by no program"));
     unlink(e->out); /* it is no log */
+    e2e_end(e);
+}
+
+/* Asks one question; the error of its 502, "" when it was answered. The caller's. */
+static char *error_of_asking(const struct e2e *e)
+{
+    struct http_reply r = e2e_ask(e, "ana", "¿Quién?", NULL);
+    json_t *o = e2e_json(&r);
+    char *error = strdup(r.status == 200 ? "" : e2e_string(o, "error"));
+
+    json_decref(o);
+    http_reply_free(&r);
+    return error;
+}
+
+static bool asking_says(const struct e2e *e, const char *want)
+{
+    char *error = error_of_asking(e);
+    bool same = strcmp(error, want) == 0;
+
+    free(error);
+    return same;
+}
+
+static bool ready(const struct e2e *e, int status, const char *text)
+{
+    struct http_reply r = e2e_get(e->port, "/readyz");
+    bool yes = r.status == status && strstr(r.body.data, text);
+
+    http_reply_free(&r);
+    return yes;
+}
+
+static bool health_says(const struct e2e *e, const char *text)
+{
+    struct http_reply r = e2e_get(e->port, "/health");
+    bool yes = r.status == 200 && strstr(r.body.data, text);
+
+    http_reply_free(&r);
+    return yes;
+}
+
+/* Two workers learn by themselves that the only provider is down, and that it is back. */
+Test(upstreams, a_breaker_opens_and_closes_again)
+{
+    static const char state[] = "atalaya_upstream_breaker_state{upstream=\"openai\"}";
+    struct e2e *e = e2e_new();
+
+    e2e_env(e, "LLM_BREAKER_FAILURES", "3");
+    e2e_env(e, "LLM_WORKERS", "2");
+    e2e_start(e);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, state) == 0);
+    cr_expect(health_says(e, "\"upstreams_failing\":false"));
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"fail\":{\"500\":1.0}}");
+    E2E_WAIT(E2E_WAIT_SECONDS, (free(error_of_asking(e)), ready(e, 503, "Every provider is failing")));
+    E2E_WAIT(E2E_WAIT_SECONDS, (free(error_of_asking(e)), health_says(e, "\"upstreams_failing\":true")));
+    E2E_WAIT(E2E_WAIT_SECONDS, asking_says(e, "upstream_down"));
+    E2E_WAIT(E2E_WAIT_SECONDS, (free(error_of_asking(e)), e2e_metric(e->telemetry_port, state) == 2));
+    cr_expect(e2e_file_contains(e->out, "it is left alone for a while"));
+
+    e2e_tell(&e->openai, "/_admin/reset", NULL);
+    E2E_WAIT(60, asking_says(e, ""));
+    E2E_WAIT(60, ready(e, 200, "ready"));
+    /* One worker is enough for one question at a time: the other may still wait for its try. */
+    E2E_WAIT(60, (free(error_of_asking(e)), e2e_metric(e->telemetry_port, state) < 2));
+    cr_expect(e2e_file_contains(e->out, "the upstream answers again"));
+    e2e_end(e);
+}
+
+/* A key that is wrong, a request that is bad and a client who leaves are nobody's outage. */
+Test(upstreams, what_is_no_fault_of_theirs_opens_nothing)
+{
+    struct e2e *e = e2e_new();
+
+    e2e_env(e, "LLM_BREAKER_FAILURES", "3");
+    e2e_env(e, "LLM_WORKERS", "1");
+    e2e_start(e);
+    e2e_tell(&e->openai, "/_admin/script",
+             "[{\"status\":400,\"repeat\":2},{\"status\":401,\"repeat\":2},{\"status\":404,\"repeat\":2}]");
+    for (int i = 0; i < 6; i++)
+        cr_expect(!asking_says(e, "upstream_down"));
+    cr_expect(asking_says(e, ""));
+    e2e_end(e);
+}
+
+Test(upstreams, an_open_breaker_fails_over_without_a_call)
+{
+    struct e2e *e = two("bearer", "", ",\"priority\":1,\"key\":\"LLM_KEY_OTHER\"");
+
+    e2e_env(e, "LLM_BREAKER_FAILURES", "3");
+    e2e_start(e);
+    e2e_tell(&e->openai, "/_admin/script", "[{\"status\":500,\"repeat\":1000}]");
+    json_t *trace = answered(e, "de la segunda");
+    expect_asked(trace, "first first first second");
+    json_decref(trace);
+    trace = answered(e, "de la segunda");
+    expect_asked(trace, "second");
+    expect_calls(e, 3, 2);
+    json_decref(trace);
+    cr_expect(ready(e, 200, "ready"));
+    e2e_end(e);
+}
+
+/* The provider never has to say 429: its headers do. */
+Test(upstreams, a_limit_in_the_headers_is_kept)
+{
+    struct e2e *e = e2e_new();
+
+    e2e_env(e, "LLM_WORKERS", "1");
+    e2e_start(e);
+    e2e_tell(&e->openai, "/_admin/script",
+             "[{\"content\":\"una\",\"headers\":{\"x-ratelimit-limit-requests\":\"1\",\"x-ratelimit-"
+             "remaining-requests\":"
+             "\"0\",\"x-ratelimit-reset-requests\":\"1.5s\"}}]");
+    cr_expect(asking_says(e, ""));
+    int64_t before = clock_ms();
+    cr_expect(asking_says(e, ""));
+    cr_expect_geq(clock_ms() - before, 1000);
+    e2e_end(e);
+}
+
+/* Two workers share the four calls that an upstream is allowed. */
+Test(upstreams, max_concurrency_holds_across_workers)
+{
+    struct e2e *e = two("none", ",\"max_concurrency\":4", ",\"priority\":1,\"max_concurrency\":1");
+
+    e2e_env(e, "LLM_WORKERS", "2");
+    e2e_start(e);
+    E2E_WAIT(E2E_WAIT_SECONDS,
+             e2e_metric(e->telemetry_port, "atalaya_upstream_calls_limit{upstream=\"first\"}") == 4);
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"latency_ms\":20}");
+    struct load *l = load_start(e->port, 200, 20);
+    const struct load_outcome *o = load_outcomes(l);
+    for (int i = 0; i < 200; i++)
+        cr_expect_eq(o[i].status, 200, "%d", o[i].status);
+    cr_expect_leq(e2e_stat(&e->openai, "max_in_flight"), 4);
+    cr_expect_leq(e2e_stat(&e->other, "max_in_flight"), 2);
+    cr_expect_geq(e2e_stat(&e->openai, "max_in_flight"), 2);
+    load_free(l);
     e2e_end(e);
 }

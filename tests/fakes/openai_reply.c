@@ -147,13 +147,14 @@ void write_headers(struct openai *o, int64_t ms, const char *more)
     buf_puts(b, "\r\nopenai-processing-ms: ");
     buf_printf(b, "%" PRId64, ms);
     buf_puts(b, "\r\nopenai-version: 2020-10-01\r\n"
-                "openai-organization: org-fake\r\n"
-                "x-ratelimit-limit-requests: 10000\r\n"
-                "x-ratelimit-limit-tokens: 10000000\r\n"
-                "x-ratelimit-remaining-requests: 9999\r\n"
-                "x-ratelimit-remaining-tokens: 9999950\r\n"
-                "x-ratelimit-reset-requests: 6ms\r\n"
-                "x-ratelimit-reset-tokens: 0s\r\n");
+                "openai-organization: org-fake\r\n");
+    if (!more || !strstr(more, "x-ratelimit-"))
+        buf_puts(b, "x-ratelimit-limit-requests: 10000\r\n"
+                    "x-ratelimit-limit-tokens: 10000000\r\n"
+                    "x-ratelimit-remaining-requests: 9999\r\n"
+                    "x-ratelimit-remaining-tokens: 9999950\r\n"
+                    "x-ratelimit-reset-requests: 6ms\r\n"
+                    "x-ratelimit-reset-tokens: 0s\r\n");
     if (more)
         buf_puts(b, more);
 }

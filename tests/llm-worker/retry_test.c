@@ -157,3 +157,48 @@ Test(retry, the_operator_is_told_why_there_is_no_more)
     cr_expect_gt(strlen(retry_why_text(RETRY_DEADLINE)), 0);
     cr_expect_gt(strlen(retry_why_text(RETRY_REFUSED)), 0);
 }
+
+Test(retry, whose_fault_it_is)
+{
+    static const struct {
+        enum outcome outcome;
+        int status;
+        const char *code;
+        int64_t took_ms;
+        enum fault fault;
+        bool overload, elsewhere, mute;
+    } table[] = {
+        {OUTCOME_OK, 200, "", 10, FAULT_NONE, false, false, false},
+        {OUTCOME_NO_ANSWER, 200, "", 10, FAULT_NONE, false, false, false},
+        {OUTCOME_TOO_LARGE, 200, "", 10, FAULT_NONE, false, false, false},
+        {OUTCOME_HTTP, 400, "context_length_exceeded", 10, FAULT_OTHER, false, false, false},
+        {OUTCOME_HTTP, 401, "invalid_api_key", 10, FAULT_OTHER, false, true, false},
+        {OUTCOME_HTTP, 403, "", 10, FAULT_OTHER, false, true, false},
+        {OUTCOME_HTTP, 404, "model_not_found", 10, FAULT_OTHER, false, true, false},
+        {OUTCOME_HTTP, 422, "", 10, FAULT_OTHER, false, false, false},
+        {OUTCOME_HTTP, 429, "rate_limit_exceeded", 10, FAULT_OTHER, true, true, false},
+        {OUTCOME_HTTP, 429, "insufficient_quota", 10, FAULT_OTHER, false, true, false},
+        {OUTCOME_HTTP, 429, "slow_down", 10, FAULT_UPSTREAM, true, true, false},
+        {OUTCOME_HTTP, 500, "", 10, FAULT_UPSTREAM, false, true, false},
+        {OUTCOME_HTTP, 503, "server_is_overloaded", 10, FAULT_UPSTREAM, true, true, false},
+        {OUTCOME_HTTP, 302, "", 10, FAULT_OTHER, false, true, false},
+        {OUTCOME_TIMEOUT, 0, "", RETRY_FAIR_MS - 1, FAULT_OTHER, false, true, true},
+        {OUTCOME_TIMEOUT, 0, "", RETRY_FAIR_MS, FAULT_UPSTREAM, false, true, true},
+        {OUTCOME_CONNECT_TIMEOUT, 0, "", 10, FAULT_UPSTREAM, false, true, true},
+        {OUTCOME_FIRST_BYTE, 0, "", 10, FAULT_UPSTREAM, true, true, true},
+        {OUTCOME_STALL, 200, "", 10, FAULT_UPSTREAM, false, true, true},
+        {OUTCOME_CONNECT, 0, "", 10, FAULT_UPSTREAM, false, true, true},
+        {OUTCOME_CUT, 200, "", 10, FAULT_UPSTREAM, false, true, false},
+        {OUTCOME_GARBAGE, 200, "", 10, FAULT_UPSTREAM, false, true, false},
+        {OUTCOME_CANCELLED, 0, "", 10, FAULT_OTHER, false, false, false},
+    };
+
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct verdict v = {
+            .outcome = table[i].outcome, .status = table[i].status, .code = table[i].code, .type = ""};
+        cr_expect_eq(retry_fault(&v, table[i].took_ms), table[i].fault, "row %zu", i);
+        cr_expect_eq(retry_is_overload(&v), table[i].overload, "row %zu", i);
+        cr_expect_eq(retry_elsewhere(&v), table[i].elsewhere, "row %zu", i);
+        cr_expect_eq(retry_is_mute(&v), table[i].mute, "row %zu", i);
+    }
+}
