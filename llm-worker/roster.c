@@ -13,10 +13,11 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-#define VARIABLE   "LLM_UPSTREAMS_FILE"
-#define KEY_PREFIX "LLM_KEY_"
-#define KEY_MAX    1024
-#define NAME_BYTES 64
+#define VARIABLE    "LLM_UPSTREAMS_FILE"
+#define KEY_PREFIX  "LLM_KEY_"
+#define KEY_MAX     1024
+#define NAME_BYTES  64
+#define CALLS_LIMIT 1000000
 
 /* An entry while it is read. */
 struct entry {
@@ -136,8 +137,8 @@ static void take_key(struct entry *e, struct target *t)
 
 static void refuse_unknown(struct entry *e)
 {
-    static const char *const known[] = {"name", "base_url", "query",    "auth",
-                                        "key",  "model",    "priority", "weight"};
+    static const char *const known[] = {"name",  "base_url", "query",  "auth",           "key",
+                                        "model", "priority", "weight", "max_concurrency"};
     const char *key;
     json_t *v;
 
@@ -159,6 +160,8 @@ static void show(const struct target *t)
     buf_printf(&name, "upstream %s", t->name);
     buf_printf(&text, "%s%s%s model %s, priority %lld, weight %lld, %s", t->base_url, *t->query ? " ?" : "",
                t->query, t->model, (long long)t->priority, (long long)t->weight, auths[t->auth]);
+    if (t->max_concurrency)
+        buf_printf(&text, ", at most %lld calls at once", (long long)t->max_concurrency);
     conf_tell(name.data, text.data, VARIABLE);
     buf_free(&name);
     buf_free(&text);
@@ -178,6 +181,7 @@ static bool take_target(struct entry *e, struct target *t, const char *default_m
     t->model = text_of(e, "model", default_model);
     t->priority = number_of(e, "priority", 0, 0, 1000);
     t->weight = number_of(e, "weight", 1, 1, 1000);
+    t->max_concurrency = number_of(e, "max_concurrency", 0, 0, CALLS_LIMIT);
     if (!e->bad)
         show(t);
     return !e->bad;

@@ -52,7 +52,7 @@ Test(roster, reads_everything_and_has_defaults)
     cr_assert_eq(load(&r,
                       "{\"upstreams\":[{\"name\":\"azure\",\"base_url\":\"https://a.example/d/mini//\","
                       "\"query\":\"api-version=2024-10-21\",\"auth\":\"api-key\",\"key\":\"LLM_KEY_AZURE\","
-                      "\"model\":\"gpt-4o\",\"priority\":2,\"weight\":3},"
+                      "\"model\":\"gpt-4o\",\"priority\":2,\"weight\":3,\"max_concurrency\":200},"
                       "{\"name\":\"vllm\",\"base_url\":\"http://gpu:8000/v1\"},"
                       "{\"name\":\"more\",\"base_url\":\"http://b/v1\",\"key\":\"LLM_KEY_AZURE\"}]}"),
                  0, "%s", said);
@@ -63,10 +63,10 @@ Test(roster, reads_everything_and_has_defaults)
     cr_expect_str_eq(a->query, "api-version=2024-10-21");
     cr_expect_str_eq(a->key, "sk-azure-hidden");
     cr_expect_str_eq(a->model, "gpt-4o");
-    cr_expect(a->auth == AUTH_API_KEY && a->priority == 2 && a->weight == 3);
+    cr_expect(a->auth == AUTH_API_KEY && a->priority == 2 && a->weight == 3 && a->max_concurrency == 200);
     cr_expect_str_eq(v->model, "gpt-4o-mini");
     cr_expect_str_eq(v->key, "");
-    cr_expect(v->auth == AUTH_NONE && v->priority == 0 && v->weight == 1);
+    cr_expect(v->auth == AUTH_NONE && v->priority == 0 && v->weight == 1 && v->max_concurrency == 0);
     cr_expect_eq(r->targets[2].auth, AUTH_BEARER);
     cr_expect_null(strstr(said, "hidden"));
     roster_free(r);
@@ -125,14 +125,14 @@ Test(roster, is_shown_without_its_keys)
     struct roster *r;
 
     conf_begin_check(f);
-    int rc = load(&r, ONE(",\"key\":\"LLM_KEY_AZURE\",\"weight\":5"));
+    int rc = load(&r, ONE(",\"key\":\"LLM_KEY_AZURE\",\"max_concurrency\":5"));
     conf_end_check();
     fclose(f);
     cr_assert_eq(rc, 0, "%s", text);
     cr_expect(strstr(text, "variable\tLLM_KEY_AZURE\t(set, 15 bytes)\tenvironment\n"), "%s", text);
     cr_expect(strstr(text,
-                     "variable\tupstream x\thttp://b/v1 model gpt-4o-mini, priority 0, weight 5, Bearer, "
-                     "key ***\tLLM_UPSTREAMS_FILE\n"),
+                     "variable\tupstream x\thttp://b/v1 model gpt-4o-mini, priority 0, weight 1, Bearer, "
+                     "key ***, at most 5 calls at once\tLLM_UPSTREAMS_FILE\n"),
               "%s", text);
     cr_expect_null(strstr(text, "hidden"), "%s", text);
     roster_free(r);
