@@ -46,19 +46,16 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
 void record_log(const struct event *e, const struct caller *c, const char *user)
 {
     enum log_level level = e->status >= 500 ? LOG_WARNING : LOG_INFO;
-    const struct log_field *asked = LOG_FIELDS(
-        LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint), LOG_STR("method", e->method),
-        LOG_INT("status", e->status), LOG_INT("duration_ms", (e->duration_us + 500) / 1000),
-        LOG_CSTR("client", c->address), LOG_CSTR("token", c->token), LOG_CSTR("user_id", user),
-        LOG_STR("trace_id", e->trace_id), LOG_INT("attempts", e->attempts.n), LOG_STR("model", e->model),
-        LOG_INT("tokens", e->total_tokens), LOG_REAL("cost_usd", e->has_cost ? e->cost_usd : NAN),
-        LOG_STR("error", e->error), LOG_STR("error_text", e->error_text));
-    const struct log_field *other = LOG_FIELDS(
-        LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint), LOG_STR("method", e->method),
-        LOG_INT("status", e->status), LOG_INT("duration_ms", (e->duration_us + 500) / 1000),
-        LOG_CSTR("client", c->address), LOG_CSTR("token", c->token), LOG_STR("error", e->error));
+    const char *trace = e->trace_id.n ? "trace_id" : NULL; /* without a question the list ends before it */
 
-    log_event(level, e->trace_id.n ? asked : other,
-              e->status ? "request completed in %.3fs" : "client left after %.3fs",
-              (double)e->duration_us / 1e6);
+    log_event(
+        level,
+        LOG_FIELDS(LOG_STR("request_id", e->request_id), LOG_STR("endpoint", e->endpoint),
+                   LOG_STR("method", e->method), LOG_INT("status", e->status),
+                   LOG_INT("duration_ms", (e->duration_us + 500) / 1000), LOG_CSTR("client", c->address),
+                   LOG_CSTR("token", c->token), LOG_STR("error", e->error), LOG_STR(trace, e->trace_id),
+                   LOG_CSTR("user_id", user), LOG_INT("attempts", e->attempts.n), LOG_STR("model", e->model),
+                   LOG_INT("tokens", e->total_tokens), LOG_REAL("cost_usd", e->has_cost ? e->cost_usd : NAN),
+                   LOG_STR("error_text", e->error_text)),
+        e->status ? "request completed in %.3fs" : "client left after %.3fs", (double)e->duration_us / 1e6);
 }
