@@ -53,6 +53,10 @@
 #define TURN_BYTES_MAX    (8 * MIB)
 #define RECORD_BYTES_MAX  (16 * MIB) /* text of one record, attempts included */
 
+#define SESSION_ID_MAX 200 /* of a trace, as Langfuse allows; bytes */
+#define TAGS_MAX       KIB
+#define METADATA_MAX   (16 * KIB)
+
 #define FEEDBACK_ID_MAX      64 /* of a client's score, in bytes like the next three */
 #define FEEDBACK_NAME_MAX    KIB
 #define FEEDBACK_TEXT_MAX    (2 * KIB)

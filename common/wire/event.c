@@ -31,10 +31,9 @@ const struct fields event_attempt_fields = {attempt_rows, ARRAY_LEN(attempt_rows
     }
 
 static const struct field upstream_rows[] = {
-    UPSTREAM(1, FIELD_STR, name, 64),
-    UPSTREAM(2, FIELD_U64, state, 0),
-    UPSTREAM(3, FIELD_U64, in_flight, 0),
-    UPSTREAM(4, FIELD_U64, limit, 0),
+    UPSTREAM(1, FIELD_STR, name, 64),     UPSTREAM(2, FIELD_U64, state, 0),
+    UPSTREAM(3, FIELD_U64, in_flight, 0), UPSTREAM(4, FIELD_U64, limit, 0),
+    UPSTREAM(5, FIELD_STR, model, 256),
 };
 
 const struct fields event_upstream_fields = {upstream_rows, ARRAY_LEN(upstream_rows),
@@ -68,7 +67,7 @@ static const struct field rows[] = {
     ROW(31, FIELD_STR, generation_id, 16),
     ROW(32, FIELD_STR, parent_id, 16),
     ROW(33, FIELD_STR, user_id, REQUEST_BODY_MAX),
-    ROW(34, FIELD_STR, question, QUESTION_MAX),
+    ROW(34, FIELD_STR, question, REQUEST_BODY_MAX),
     ROW(35, FIELD_STR, answer, ANSWER_MAX),
     ROW(36, FIELD_STR, model, 256),
     ROW(37, FIELD_STR, error, 64),
@@ -100,6 +99,14 @@ static const struct field rows[] = {
     ROW(63, FIELD_F64, score_value, 0),
     ROW(64, FIELD_STR, score_text, FEEDBACK_TEXT_MAX),
     ROW(65, FIELD_STR, comment, FEEDBACK_COMMENT_MAX),
+    ROW(66, FIELD_I64, first_token_us, 0),
+    ROW(67, FIELD_BOOL, usage_estimated, 0),
+    ROW(68, FIELD_BOOL, stream, 0),
+    ROW(69, FIELD_BOOL, chat, 0),
+    ROW(70, FIELD_STR, cache, 16),
+    ROW(71, FIELD_STR, session_id, SESSION_ID_MAX),
+    ROW(72, FIELD_STR, tags, TAGS_MAX),
+    ROW(73, FIELD_STR, metadata, METADATA_MAX),
 };
 
 const struct fields event_fields = {rows, ARRAY_LEN(rows), sizeof(struct event)};

@@ -50,6 +50,7 @@ struct event_upstream {
     uint64_t state; /* its breaker: 0 closed, 1 half-open, 2 open */
     uint64_t in_flight;
     uint64_t limit; /* calls at once that it is believed to bear */
+    struct str model;
 };
 
 struct event {
@@ -77,13 +78,20 @@ struct event {
     int64_t duration_us;
     struct str request_id;
 
-    /* request: /ask; feedback: trace_id */
-    struct str trace_id;      /* 32 hex digits; empty: not an /ask, no record */
+    /* request with a generation: /ask, /v1/chat/completions; feedback: trace_id */
+    struct str trace_id;      /* 32 hex digits; empty: no generation, no record */
     struct str generation_id; /* 16 hex digits */
     struct str parent_id;     /* 16 hex digits: the caller's span, from traceparent */
     struct str user_id;
-    struct str question;
-    struct str answer;
+    struct str question; /* of a chat completion: its messages, JSON */
+    struct str
+        answer;  /* of a chat completion: its message, JSON; of a stream that was cut: what there is of it */
+    bool chat;   /* question and answer are JSON */
+    bool stream; /* the answer went out piece by piece */
+    struct str cache; /* "hit": from the cache; "shared": another request's; empty: the provider's own */
+    struct str session_id;
+    struct str tags;     /* with commas between */
+    struct str metadata; /* a JSON object of the client's */
     struct str model;
     struct str error; /* machine word; empty when answered */
     struct str error_text;
@@ -94,8 +102,11 @@ struct event {
     uint64_t total_tokens;
     uint64_t cached_tokens;    /* of prompt_tokens */
     uint64_t reasoning_tokens; /* of completion_tokens */
+    bool usage_estimated;      /* the call was ended before the provider had counted */
     bool has_cost;
     double cost_usd;
+    int64_t
+        first_token_us; /* of a stream: from the request to the first piece of its answer; 0: there was none */
     bool has_scores;
     double non_empty_answer;
     double toxicity_safe;

@@ -30,6 +30,8 @@ static const struct field rows[] = {
      .max = UPSTREAMS_MAX,
      .sub = &event_upstream_fields,
      .name = "upstreams"},
+    ROW(16, FIELD_BOOL, stream, 0),
+    ROW(17, FIELD_STR, request, REQUEST_BODY_MAX),
     ROW(20, FIELD_STR, answer, ANSWER_MAX),
     ROW(21, FIELD_BOOL, truncated, 0),
     ROW(22, FIELD_STR, model, 256),
@@ -52,6 +54,11 @@ static const struct field rows[] = {
     ROW(51, FIELD_U64, reasoning_tokens, 0),
     ROW(52, FIELD_BOOL, has_cost, 0),
     ROW(53, FIELD_F64, cost_usd, 0),
+    ROW(54, FIELD_BOOL, usage_estimated, 0),
+    ROW(55, FIELD_STR, bytes, ANSWER_MAX),
+    ROW(56, FIELD_U64, status, 0),
+    ROW(57, FIELD_STR, body, ANSWER_MAX),
+    ROW(58, FIELD_I64, retry_after_ms, 0),
 };
 
 const struct fields job_fields = {rows, ARRAY_LEN(rows), sizeof(struct job)};
