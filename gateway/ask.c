@@ -30,6 +30,7 @@ struct ask *ask_new(struct dispatch *d, const struct ask_input *input, const str
     a->input.user_id = own(input->user_id);
     a->input.question = own(input->question);
     a->headers = BUF_INIT(2 * HTTP_HEADERS_MAX);
+    a->partial = BUF_INIT(ANSWER_MAX);
     a->start_wall_us = wall_us();
     return a;
 }
@@ -41,5 +42,6 @@ void ask_free(struct ask *a)
     free((void *)(uintptr_t)a->input.user_id.p);
     free((void *)(uintptr_t)a->input.question.p);
     buf_free(&a->headers);
+    buf_free(&a->partial);
     free(a);
 }

@@ -9,7 +9,7 @@
  *                 ^                   |
  *                 +---worker lost-----+
  *
- *          An ask is answered once (`promise` becomes NULL) and freed when it is answered, its worker has
+ *          An ask is answered once (`promise` and `stream` become NULL) and freed when it is answered, its worker has
  *          nothing more to say about it, and no note of the client's leaving is still in the inbox.
  * Owner    ask_free() by the I/O thread. All strings are its own.
  * Threads  one after the other: connection's thread until it is pushed, then the I/O thread; only
@@ -25,6 +25,7 @@
 #include "common/base/id.h"
 #include "common/proc/loop.h"
 #include "common/wire/event.h"
+#include "gateway/admission.h"
 #include "gateway/caller.h"
 #include "gateway/correlation.h"
 #include "gateway/http.h"
@@ -53,12 +54,22 @@ struct ask {
     /* the I/O thread's */
     enum ask_state state;
     uint64_t id;
-    struct http_promise *promise; /* NULL: answered */
-    bool gone;                    /* the client left before its answer, so gone_node is or was in the inbox */
-    bool gone_noted;              /* gone_node has come out of it */
-    int status;                   /* sent to the client; 0 = none */
-    struct worker *worker;        /* which holds it */
-    struct ask *prev, *next;      /* in the worker's list or in the queue */
+    struct admission *admission;  /* left when it is answered */
+    struct http_promise *promise; /* NULL: answered, or a stream has begun */
+    struct http_stream *stream;   /* NULL: none is open */
+    struct buf partial;           /* what the client has been given of a streamed answer */
+    bool begun;                   /* that is something: no other worker can go on with it */
+    bool paused;                  /* the client takes no more for now */
+    int64_t first_token_us;       /* from start to the first piece of a stream */
+    int64_t put_ms;               /* when something last went out on the stream */
+    struct loop_timer heartbeat;
+    bool gone;               /* the client left before its answer, so gone_node is or was in the inbox */
+    bool left;       /* the client left before it had its answer */
+    bool late;               /* its time was over before it was answered */
+    bool gone_noted;         /* gone_node has come out of it */
+    int status;              /* sent to the client; 0 = none */
+    struct worker *worker;   /* which holds it */
+    struct ask *prev, *next; /* in the worker's list or in the queue */
     struct loop_timer timer;
     int dispatches;
     int64_t dispatched_us;

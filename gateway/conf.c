@@ -63,6 +63,16 @@ static const struct conf_row rows[] = {
      .max = 3600000,
      .unit = "milliseconds",
      .doc = "Longest wait for a worker with a free slot; then 503."},
+    {.name = "GATEWAY_HEARTBEAT_MS",
+     .type = CONF_INT,
+     .offset = AT(heartbeat_ms),
+     .def = "10000",
+     .min = 10,
+     .max = 3600000,
+     .unit = "milliseconds",
+     .doc = "Silence after which a streamed answer gets a comment, so that nobody in between closes the "
+            "connection. Until "
+            "the first piece or comment has gone out, a failure still is an error status."},
     {.name = "GATEWAY_BODY_MAX",
      .type = CONF_INT,
      .offset = AT(body_max),

@@ -7,11 +7,11 @@
 #include <sys/epoll.h>
 
 #include "common/base/clock.h"
-#include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/sink.h"
+#include "gateway/answer.h"
 #include "gateway/notes.h"
 #include "gateway/record.h"
 #include "gateway/workers.h"
@@ -150,79 +150,18 @@ static void check_drained(struct dispatch *d)
         loop_timer_set(d->loop, &d->patience, clock_ms() + ABSENT_MS);
 }
 
-/* Where the time went; what did not happen is below zero. */
-static struct timing timing_of(const struct ask *a, const struct job *result)
-{
-    const struct event_attempt *attempts = result ? result->attempts.items : NULL;
-    size_t n = result ? result->attempts.n : 0;
-    struct timing t = {
-        .queue_us = a->dispatches ? a->queue_us : -1,
-        .worker_us = result && result->worker_us > 0 ? result->worker_us : -1,
-        .upstream_us = n ? 0 : -1,
-        .total_us = clock_us() - a->caller.start_us,
-    };
-
-    for (size_t i = 0; i < n; i++)
-        t.upstream_us += attempts[i].duration_us;
-    return t;
-}
-
-/* result: the worker's word, for the timing; NULL: there is none. */
-static void send_reply(struct ask *a, struct reply *r, const struct job *result)
-{
-    struct dispatch *d = a->dispatch;
-    struct timing t = timing_of(a, result);
-
-    if (!a->promise)
-        return;
-    server_timing_write(&a->headers, &t);
-    r->headers = buf_str(&a->headers);
-    enum http_sent sent = http_send(a->promise, r);
-    a->promise = NULL;
-    a->gone = sent == HTTP_GONE;
-    a->status = sent == HTTP_SENT ? r->status : 0;
-    admission_leave(d->admission, r->status == 200 ? t.total_us : -1);
-}
-
-static void reply_answer(struct ask *a, const struct job *result)
-{
-    struct buf body = BUF_INIT(JSON_GROWTH_MAX * ANSWER_MAX + 4 * KIB);
-
-    buf_putc(&body, '{');
-    json_field_str(&body, "answer", result->answer);
-    json_field_str(&body, "trace_id", str_of(a->trace_id));
-    json_field_str(&body, "generation_id", str_of(a->generation_id));
-    json_field_str(&body, "request_id", str_of(a->caller.request_id));
-    buf_putc(&body, '}');
-    send_reply(a, &(struct reply){.status = 200, .body = buf_str(&body)}, result);
-    buf_free(&body);
-}
-
-static void reply_failure(struct ask *a, int status, const char *detail, const struct job *result)
-{
-    struct buf body = BUF_INIT(4 * KIB);
-    int retry_after = status == 503 ? admission_retry_after(a->dispatch->admission) : 0;
-
-    buf_putc(&body, '{');
-    json_field_str(&body, "detail", str_of(detail));
-    json_field_str(&body, "error", result->error);
-    json_field_str(&body, "trace_id", str_of(a->trace_id));
-    json_field_str(&body, "request_id", str_of(a->caller.request_id));
-    buf_putc(&body, '}');
-    send_reply(a, &(struct reply){.status = status, .body = buf_str(&body), .retry_after = retry_after},
-               result);
-    buf_free(&body);
-}
-
 /* The ask is answered and nobody has anything more to say about it: tell telemetry and the log. */
 static void finish(struct ask *a, const struct job *result)
 {
     struct dispatch *d = a->dispatch;
     struct event e = record_of_ask(a, result);
 
-    if (!a->status && !e.error.n)
+    if (a->left || (!a->status && !e.error.n))
         e.error = str_of("client_gone");
+    else if (a->late)
+        e.error = str_of("timeout");
     loop_timer_clear(d->loop, &a->timer);
+    loop_timer_clear(d->loop, &a->heartbeat);
     notes_ask(&d->notes, &e, &a->caller);
     unregister_ask(d, a);
     a->state = ASK_FINISHED;
@@ -235,29 +174,45 @@ static void fail(struct ask *a, int status, const char *detail, const char *erro
 {
     struct job result = {.kind = JOB_FAILED, .error = str_of(error), .error_text = str_of(text)};
 
-    reply_failure(a, status, detail, &result);
+    answer_failure(a, status, detail, &result);
     finish(a, &result);
 }
 
-/* The client has left: stop paying for its answer. */
+static void tell_worker(struct ask *a, enum job_kind kind)
+{
+    worker_say(a->worker, &(struct job){.kind = kind, .epoch = a->dispatch->epoch, .id = a->id});
+}
+
+/* Nobody waits for the answer any more: stop paying for it. */
+static void stop(struct ask *a)
+{
+    struct dispatch *d = a->dispatch;
+
+    a->left = !a->late;
+    loop_timer_clear(d->loop, &a->heartbeat);
+    if (a->state == ASK_WAITING) {
+        queue_remove(d, a);
+        finish(a, &(struct job){.kind = JOB_FAILED});
+        return;
+    }
+    tell_worker(a, JOB_CANCEL);
+    set_timer(a, clock_ms() + LAST_WORD_MS);
+}
+
+/* The client has left. */
 static void on_gone(void *owner)
 {
     struct ask *a = owner;
-    struct dispatch *d = a->dispatch;
 
     a->gone_noted = true;
     if (a->state == ASK_FINISHED) {
         ask_free(a);
         return;
     }
-    send_reply(a, &(struct reply){.status = 499}, NULL);
-    if (a->state == ASK_WAITING) {
-        queue_remove(d, a);
-        finish(a, &(struct job){.kind = JOB_FAILED, .error = str_of("client_gone")});
+    if (!answer_is_owed(a)) /* it was noticed before */
         return;
-    }
-    worker_say(a->worker, &(struct job){.kind = JOB_CANCEL, .epoch = d->epoch, .id = a->id});
-    set_timer(a, clock_ms() + LAST_WORD_MS);
+    answer_nobody(a);
+    stop(a);
 }
 
 void dispatch_gone(void *ask)
@@ -289,9 +244,11 @@ static void give_to(struct worker *w, struct ask *a)
                       .id = a->id,
                       .budget_ms = a->deadline_ms - now / 1000,
                       .request_id = str_of(a->caller.request_id),
-                      .question = a->input.question,
+                      .question = a->input.chat ? str_of("") : a->input.question,
                       .has_max_words = a->input.has_max_words,
                       .max_words = a->input.max_words,
+                      .stream = a->input.stream,
+                      .request = a->input.request,
                   });
 }
 
@@ -313,8 +270,10 @@ static void pump(struct dispatch *d)
 static void take_back(struct dispatch *d, struct worker *w, struct ask *a)
 {
     worker_release(w, a);
-    if (!a->promise) {
-        finish(a, &(struct job){.kind = JOB_FAILED, .error = str_of(a->gone ? "client_gone" : "timeout")});
+    if (!answer_is_owed(a)) {
+        finish(a, &(struct job){.kind = JOB_FAILED});
+    } else if (a->begun) {
+        fail(a, 502, "Upstream LLM error", "worker_lost", "the worker died in the middle of the answer");
     } else if (a->dispatches >= JOB_DISPATCHES_MAX) {
         fail(a, 502, "Upstream LLM error", "worker_lost", "every worker that was given this question died");
     } else {
@@ -404,22 +363,75 @@ static void on_presence(struct dispatch *d, const struct zroute *from, const str
     update_facts(d);
 }
 
-static void on_result(struct dispatch *d, const struct zroute *from, const struct job *m)
+/* The ask that a worker speaks of; NULL: late, it was given to another worker, or closed. */
+static struct ask *held_by(struct dispatch *d, const struct zroute *from, const struct job *m)
 {
     struct ask *a = find_ask(d, m->id);
     struct worker *w = workers_find(&d->workers, from);
 
     if (m->epoch != d->epoch || !a || !w || a->worker != w)
-        return; /* late: it was given to another worker, or closed */
+        return NULL;
     w->heard_ms = clock_ms();
-    worker_release(w, a);
-    if (!a->promise)
+    return a;
+}
+
+static void on_result(struct dispatch *d, const struct zroute *from, const struct job *m)
+{
+    struct ask *a = held_by(d, from, m);
+
+    if (!a)
+        return;
+    worker_release(a->worker, a);
+    if (!answer_is_owed(a))
         ;
     else if (m->kind == JOB_DONE)
-        reply_answer(a, m);
+        answer_done(a, m);
     else
-        reply_failure(a, 502, "Upstream LLM error", m);
+        answer_failure(a, 502, "Upstream LLM error", m);
     finish(a, m);
+}
+
+/* Of a stream: it takes no more for now, or its client has left. */
+static void mind_room(struct ask *a, enum http_room room)
+{
+    if (room == HTTP_LOST) {
+        stop(a);
+    } else if (room == HTTP_FULL && !a->paused && a->state == ASK_HELD) {
+        a->paused = true;
+        tell_worker(a, JOB_PAUSE);
+    }
+}
+
+void dispatch_taken(void *ask)
+{
+    struct ask *a = ask;
+
+    if (a->paused && a->state == ASK_HELD)
+        tell_worker(a, JOB_RESUME);
+    a->paused = false;
+}
+
+static void on_chunk(struct dispatch *d, const struct zroute *from, const struct job *m)
+{
+    struct ask *a = held_by(d, from, m);
+
+    if (a && answer_is_owed(a) && a->input.stream)
+        mind_room(a, answer_piece(a, m));
+}
+
+static void on_heartbeat(void *arg)
+{
+    struct ask *a = arg;
+    struct dispatch *d = a->dispatch;
+    int64_t now = clock_ms(), due = a->put_ms + d->conf->heartbeat_ms;
+
+    if (due <= now) {
+        due = now + d->conf->heartbeat_ms;
+        loop_timer_set(d->loop, &a->heartbeat, due);
+        mind_room(a, answer_heartbeat(a));
+    } else {
+        loop_timer_set(d->loop, &a->heartbeat, due);
+    }
 }
 
 static void on_message(struct dispatch *d, const struct zmsg *z)
@@ -435,6 +447,9 @@ static void on_message(struct dispatch *d, const struct zmsg *z)
         case JOB_BEAT:
         case JOB_LEAVING:
             on_presence(d, &z->route, &m);
+            break;
+        case JOB_CHUNK:
+            on_chunk(d, &z->route, &m);
             break;
         case JOB_DONE:
         case JOB_FAILED:
@@ -503,13 +518,13 @@ static void on_timer(void *arg)
             fail(a, 502, "Upstream LLM error", "timeout", "no worker was free before the request's deadline");
         else
             fail(a, 503, "Service Unavailable", "no_worker", "no worker was free before the queue timeout");
-    } else if (a->promise) {
-        reply_failure(a, 502, "Upstream LLM error", &(struct job){.error = str_of("timeout")});
-        worker_say(a->worker, &(struct job){.kind = JOB_CANCEL, .epoch = d->epoch, .id = a->id});
-        set_timer(a, clock_ms() + LAST_WORD_MS);
+    } else if (answer_is_owed(a)) {
+        a->late = true;
+        answer_failure(a, 502, "Upstream LLM error", &(struct job){.error = str_of("timeout")});
+        stop(a);
     } else {
         worker_release(a->worker, a);
-        finish(a, &(struct job){.kind = JOB_FAILED, .error = str_of(a->gone ? "client_gone" : "timeout")});
+        finish(a, &(struct job){.kind = JOB_FAILED});
     }
 }
 
@@ -519,7 +534,12 @@ static void on_submit(void *owner)
     struct dispatch *d = a->dispatch;
 
     register_ask(d, a);
+    a->admission = d->admission;
     a->timer = (struct loop_timer){.fn = on_timer, .arg = a};
+    a->heartbeat = (struct loop_timer){.fn = on_heartbeat, .arg = a};
+    a->put_ms = a->caller.start_us / 1000;
+    if (a->input.stream)
+        loop_timer_set(d->loop, &a->heartbeat, a->put_ms + d->conf->heartbeat_ms);
     a->deadline_ms = a->caller.start_us / 1000 + d->conf->request_timeout_ms;
     a->queue_deadline_ms = a->caller.start_us / 1000 + d->conf->queue_timeout_ms;
     set_timer(a, a->queue_deadline_ms < a->deadline_ms ? a->queue_deadline_ms : a->deadline_ms);
@@ -653,8 +673,8 @@ void dispatch_free(struct dispatch *d)
         workers_remove(&d->workers, w);
     }
     for (uint32_t i = 0; i < d->capacity; i++) {
-        if (d->asks[i] && d->asks[i]->promise)
-            http_send(d->asks[i]->promise, &(struct reply){.status = 503});
+        if (d->asks[i])
+            answer_nobody(d->asks[i]);
         ask_free(d->asks[i]);
     }
     free(d->asks);

@@ -3,10 +3,11 @@
  *
  * Promise  P1: every ask that was submitted is answered exactly once. A worker that dies (its connection
  *          ends) or goes silent for JOB_SILENCE_MS gives its jobs back; they go to another worker,
- *          within their deadline and at most JOB_DISPATCHES_MAX times. P6: an ask whose client has left
+ *          within their deadline and at most JOB_DISPATCHES_MAX times, unless a part of the answer has gone out. P6: an ask whose client has left
  *          is cancelled at its worker at once. P7: an ask that finds no worker within the queue timeout
  *          is 503.
  * Owner    dispatch_submit() takes the ask. The notes are the dispatch's.
+ * Limits   a client that does not take its stream pauses it at its worker; what waits for it is bounded by http.h.
  * Threads  dispatch_submit(), dispatch_gone() and dispatch_facts() any; the rest the loop's thread.
  * Units    milliseconds of clock_ms() for deadlines.
  */
@@ -41,6 +42,7 @@ void dispatch_free(struct dispatch *d);
 
 void dispatch_submit(struct dispatch *d, struct ask *a); /* a->promise is set */
 void dispatch_gone(void *ask);                           /* the `gone` callback of a->promise */
+void dispatch_taken(void *ask);                          /* the `taken` callback of a->stream */
 
 struct notes *dispatch_notes(struct dispatch *d);
 struct dispatch_facts dispatch_facts(const struct dispatch *d);

@@ -102,6 +102,13 @@ static void unqueue(struct pass *pass)
 
 static void pump(struct member *m);
 
+static bool on_piece(void *arg, struct str bytes)
+{
+    struct pass *pass = arg;
+
+    return pass->piece(pass->arg, bytes);
+}
+
 static void on_done(void *arg, const struct call_result *r)
 {
     struct pass *pass = arg;
@@ -119,8 +126,13 @@ static void start(struct member *m, struct pass *pass)
     pass->started_us = clock_us();
     pass->trying = breaker_begun(&m->breaker, pass->started_us / 1000);
     m->in_flight++;
-    pass->call =
-        upstream_start(m->upstream, pass->body, pass->deadline_ms - pass->started_us / 1000, on_done, pass);
+    pass->call = upstream_start(m->upstream, &(struct call_order){
+                                                 .body = pass->body,
+                                                 .left_ms = pass->deadline_ms - pass->started_us / 1000,
+                                                 .piece = pass->piece ? on_piece : NULL,
+                                                 .done = on_done,
+                                                 .arg = pass,
+                                             });
 }
 
 /* Lets through whose turn it is. Calls nobody back. */
@@ -184,6 +196,12 @@ void pool_cancel(struct pass *pass)
         breaker_ended(&m->breaker, clock_ms(), FAULT_OTHER, pass->trying);
         pump(m);
     }
+}
+
+void pool_pause(struct pass *pass, bool pause)
+{
+    if (pass->call)
+        upstream_pause(pass->call, pause);
 }
 
 void pool_first_call(struct pool *p, size_t member)

@@ -30,6 +30,7 @@ struct pass {
     size_t member;
     struct str body;
     int64_t deadline_ms;
+    bool (*piece)(void *arg, struct str bytes);           /* as in struct call_order */
     void (*done)(void *arg, const struct call_result *r); /* NULL: its turn did not come */
     void *arg;
 
@@ -53,6 +54,7 @@ const struct target *pool_target(const struct pool *p, size_t member);
 
 void pool_ask(struct pool *p, struct pass *pass); /* member to arg are set; `done` comes later */
 void pool_cancel(struct pass *pass);              /* also when it does nothing */
+void pool_pause(struct pass *pass, bool pause);   /* as upstream_pause(); also when it does nothing */
 
 void pool_first_call(struct pool *p, size_t member); /* of a question at this member: pays into its budget */
 bool pool_may_repeat(struct pool *p, size_t member); /* takes it out of the budget */

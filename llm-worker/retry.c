@@ -14,6 +14,7 @@ static const char *const words[] = {
     [OUTCOME_CONNECT] = "connect",
     [OUTCOME_CUT] = "cut",
     [OUTCOME_GARBAGE] = "garbage",
+    [OUTCOME_STREAM_ERROR] = "stream_error",
     [OUTCOME_NO_ANSWER] = "no_answer",
     [OUTCOME_TOO_LARGE] = "too_large",
     [OUTCOME_CANCELLED] = "cancelled",
@@ -64,7 +65,8 @@ const char *retry_why_text(enum retry_why why)
 
 bool retry_is_quota(const struct verdict *v)
 {
-    return v->outcome == OUTCOME_HTTP && is_among(v, quotas, ARRAY_LEN(quotas));
+    return (v->outcome == OUTCOME_HTTP || v->outcome == OUTCOME_STREAM_ERROR) &&
+           is_among(v, quotas, ARRAY_LEN(quotas));
 }
 
 static bool status_is_worth_it(int status)
@@ -72,9 +74,15 @@ static bool status_is_worth_it(int status)
     return status == 408 || status == 409 || status == 429 || status >= 500;
 }
 
+/* By its code, whatever else the answer says. */
+static bool is_final(const struct verdict *v)
+{
+    return is_among(v, quotas, ARRAY_LEN(quotas)) || is_among(v, mistakes, ARRAY_LEN(mistakes));
+}
+
 static enum retry_why http_is_worth_it(const struct verdict *v)
 {
-    if (is_among(v, quotas, ARRAY_LEN(quotas)) || is_among(v, mistakes, ARRAY_LEN(mistakes)))
+    if (is_final(v))
         return RETRY_POINTLESS;
     if (str_eq(v->should_retry, "false"))
         return RETRY_REFUSED;
@@ -88,6 +96,8 @@ static enum retry_why is_worth_it(const struct verdict *v)
     switch (v->outcome) {
     case OUTCOME_HTTP:
         return http_is_worth_it(v);
+    case OUTCOME_STREAM_ERROR:
+        return is_final(v) ? RETRY_POINTLESS : RETRY_BACKOFF;
     case OUTCOME_TIMEOUT:
     case OUTCOME_CONNECT_TIMEOUT:
     case OUTCOME_FIRST_BYTE:
@@ -108,7 +118,7 @@ static enum retry_why is_worth_it(const struct verdict *v)
 bool retry_elsewhere(const struct verdict *v)
 {
     if (v->outcome != OUTCOME_HTTP)
-        return is_worth_it(v) == RETRY_BACKOFF;
+        return is_worth_it(v) == RETRY_BACKOFF || retry_is_quota(v);
     return retry_is_quota(v) || status_is_worth_it(v->status) || v->status == 401 || v->status == 403 ||
            v->status == 404 || (v->status >= 300 && v->status < 400);
 }
@@ -236,6 +246,8 @@ const char *retry_error_word(const struct verdict *v)
     case OUTCOME_FIRST_BYTE:
     case OUTCOME_STALL:
         return "timeout";
+    case OUTCOME_STREAM_ERROR:
+        return retry_is_quota(v) ? "quota_exhausted" : "upstream_error";
     case OUTCOME_GARBAGE:
     case OUTCOME_NO_ANSWER:
     case OUTCOME_TOO_LARGE:

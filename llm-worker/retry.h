@@ -38,6 +38,7 @@ enum outcome {
     OUTCOME_CONNECT,         /* no connection: refused, DNS, TLS */
     OUTCOME_CUT,             /* the connection ended in the middle */
     OUTCOME_GARBAGE,         /* 200 with something that is no JSON */
+    OUTCOME_STREAM_ERROR,    /* an error in place of the next piece of a stream */
     OUTCOME_NO_ANSWER,       /* 200 with JSON that holds no answer: the provider means it */
     OUTCOME_TOO_LARGE,       /* more than ANSWER_MAX */
     OUTCOME_CANCELLED,

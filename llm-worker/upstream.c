@@ -4,6 +4,8 @@
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 
 #include "common/base/buf.h"
@@ -30,8 +32,10 @@ struct call {
     struct loop_timer silence;
     int64_t heard_ms; /* 0: nothing yet */
     bool running;
-    void (*done)(void *arg, const struct call_result *r);
-    void *arg;
+    bool streaming; /* what comes is given away in pieces */
+    bool enough;    /* and that was the last one */
+    bool paused;
+    struct call_order order;
 };
 
 struct upstream {
@@ -50,11 +54,45 @@ struct watch {
     struct shard *shard;
 };
 
+static int status_of(const struct call *c)
+{
+    long status = 0;
+
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    return (int)status;
+}
+
+/* A server that names no type is believed. */
+static bool is_event_stream(const struct call *c)
+{
+    static const char type[] = "text/event-stream";
+    char *given = NULL;
+
+    curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &given);
+    return status_of(c) == 200 && (!given || strncasecmp(given, type, sizeof type - 1) == 0);
+}
+
+static void heard(struct call *c)
+{
+    struct upstream *u = c->shard->upstream;
+    int64_t now = loop_now(u->loop);
+
+    if (!c->heard_ms)
+        loop_timer_set(u->loop, &c->silence, now + u->limits.stall_timeout_ms);
+    c->heard_ms = now;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct call *c = arg;
 
-    c->heard_ms = loop_now(c->shard->upstream->loop);
+    if (!c->heard_ms && c->order.piece)
+        c->streaming = is_event_stream(c);
+    heard(c);
+    if (c->streaming) {
+        c->enough = !c->order.piece(c->order.arg, (struct str){p, size * n});
+        return c->enough ? CURL_WRITEFUNC_ERROR : size * n;
+    }
     buf_append(&c->in, p, size * n);
     return c->in.failed ? 0 : size * n;
 }
@@ -63,13 +101,10 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 static size_t on_head(char *p, size_t size, size_t n, void *arg)
 {
     struct call *c = arg;
-    struct upstream *u = c->shard->upstream;
-    int64_t now = loop_now(u->loop);
 
     (void)p;
-    if (!c->heard_ms)
-        loop_timer_set(u->loop, &c->silence, now + u->limits.stall_timeout_ms);
-    c->heard_ms = now;
+    if (!c->order.piece)
+        heard(c);
     return size * n;
 }
 
@@ -83,9 +118,13 @@ static enum outcome timed_out(const struct call *c)
 
 static enum outcome classify(const struct call *c, CURLcode code, int status)
 {
+    if (c->enough)
+        return OUTCOME_OK;
     switch (code) {
     case CURLE_OK:
-        return status == 200 ? OUTCOME_OK : OUTCOME_HTTP;
+        if (status != 200)
+            return OUTCOME_HTTP;
+        return c->order.piece && !c->streaming ? OUTCOME_GARBAGE : OUTCOME_OK;
     case CURLE_OPERATION_TIMEDOUT:
         return timed_out(c);
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -111,7 +150,7 @@ static void put_back(struct call *c)
 
     curl_multi_remove_handle(c->shard->multi, c->easy);
     loop_timer_clear(u->loop, &c->silence);
-    c->running = false;
+    c->running = c->streaming = c->enough = c->paused = false;
     c->heard_ms = 0;
     buf_reset(&c->in);
     if (c->in.cap > 64 * KIB) /* one giant answer must not stay in memory for ever */
@@ -140,21 +179,13 @@ static struct quota_headers quota(const struct call *c, const char *limit, const
     return q;
 }
 
-static int status_of(const struct call *c)
-{
-    long status = 0;
-
-    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
-    return (int)status;
-}
-
 /* code: why libcurl ended the call; CURLE_OK: it did not, or for no trouble. */
 static void hand_over(struct call *c, enum outcome outcome, CURLcode code)
 {
     struct call_result r = {.outcome = outcome, .status = status_of(c), .body = buf_str(&c->in)};
 
     r.request_id = header(c, "x-request-id");
-    r.trouble = code == CURLE_OK ? NULL : curl_easy_strerror(code);
+    r.trouble = code == CURLE_OK || c->enough ? NULL : curl_easy_strerror(code);
     r.requests = quota(c, "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
                        "x-ratelimit-reset-requests");
     r.tokens =
@@ -165,7 +196,7 @@ static void hand_over(struct call *c, enum outcome outcome, CURLcode code)
         r.retry_after = header(c, "retry-after");
         r.date = header(c, "date");
     }
-    c->done(c->arg, &r);
+    c->order.done(c->order.arg, &r);
     put_back(c);
 }
 
@@ -178,7 +209,7 @@ static void on_silence(void *arg)
 {
     struct call *c = arg;
     struct upstream *u = c->shard->upstream;
-    int64_t until = c->heard_ms + u->limits.stall_timeout_ms;
+    int64_t until = (c->paused ? loop_now(u->loop) : c->heard_ms) + u->limits.stall_timeout_ms;
 
     if (c->heard_ms && until > loop_now(u->loop))
         loop_timer_set(u->loop, &c->silence, until);
@@ -309,21 +340,19 @@ static struct call *call_new(struct upstream *u)
     return c;
 }
 
-struct call *upstream_start(struct upstream *u, struct str body, int64_t left_ms,
-                            void (*done)(void *arg, const struct call_result *r), void *arg)
+struct call *upstream_start(struct upstream *u, const struct call_order *o)
 {
     struct call *c = u->idle;
-    int64_t timeout_ms = left_ms < u->limits.call_timeout_ms ? left_ms : u->limits.call_timeout_ms;
+    int64_t timeout_ms = o->left_ms < u->limits.call_timeout_ms ? o->left_ms : u->limits.call_timeout_ms;
 
     if (c)
         u->idle = c->next;
     else
         c = call_new(u);
     c->running = true;
-    c->done = done;
-    c->arg = arg;
-    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body.p);
-    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE, (long)body.n);
+    c->order = *o;
+    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, o->body.p);
+    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE, (long)o->body.n);
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ms > 0 ? timeout_ms : 1));
     if (curl_multi_add_handle(c->shard->multi, c->easy) != CURLM_OK)
         abort();
@@ -335,6 +364,15 @@ void upstream_cancel(struct call *c)
 {
     assert(c->running);
     put_back(c);
+}
+
+void upstream_pause(struct call *c, bool pause)
+{
+    assert(c->running);
+    if (!pause && c->paused && c->heard_ms)
+        c->heard_ms = loop_now(c->shard->upstream->loop);
+    c->paused = pause;
+    curl_easy_pause(c->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT);
 }
 
 static void add_header(struct upstream *u, const char *text)

@@ -5,13 +5,14 @@
  * How      libcurl looks for a reusable connection by walking all connections of a multi handle, so the
  *          handles are spread over many multis of at most UPSTREAM_SHARD each, an easy handle bound to
  *          its multi for life, and reused last in, first out (performance.md 4).
- * Owner    the body given to upstream_start() is borrowed until the call ends. The result and its body
- *          are borrowed by `done` until it returns. upstream_cancel() ends a call without calling
- *          `done`.
+ * Owner    the body of an order is borrowed until the call ends, the rest of it is copied. The result and its body
+ *          are borrowed by `done` until it returns, pieces by `piece`. upstream_cancel() ends a call without calling
+ *          `done`; not from inside `piece`, whose false does that.
  * Threads  the loop's thread.
  * Units    milliseconds. Four limits, each its own outcome: for the connection, for silence until the first byte of the
- *          answer (connection included), for silence between bytes, for the whole call. A provider that accepts and
- *          stays silent gives its place back.
+ *          answer (connection included; of a stream, whose head comes before the model has begun to think, of its
+ *          body), for silence between bytes, for the whole call. A provider that accepts and stays silent gives its
+ *          place back.
  * Limits   ANSWER_MAX for an answer's body.
  */
 #ifndef ATALAYA_LLM_WORKER_UPSTREAM_H
@@ -30,9 +31,9 @@ struct upstream;
 struct call;
 
 struct call_result {
-    enum outcome outcome; /* OUTCOME_OK: status 200 and a complete body */
-    int status;           /* 0 = no answer */
-    struct str body;
+    enum outcome outcome;  /* OUTCOME_OK: status 200 and a complete body, or `piece` has had enough */
+    int status;            /* 0 = no answer */
+    struct str body;       /* empty when it was given away in pieces */
     struct str request_id; /* the provider's x-request-id; absent headers are empty */
     struct quota_headers requests, tokens;
     struct str should_retry, retry_after_ms, retry_after, date; /* of errors */
@@ -50,9 +51,20 @@ struct upstream_conf {
 struct upstream *upstream_new(struct loop *l, const struct upstream_conf *c);
 void upstream_free(struct upstream *u); /* ends what is running, without calling `done` */
 
-/* left_ms: until the question's deadline, should that come before the call's own. */
-struct call *upstream_start(struct upstream *u, struct str body, int64_t left_ms,
-                            void (*done)(void *arg, const struct call_result *r), void *arg);
+struct call_order {
+    struct str body;
+    int64_t left_ms; /* until the question's deadline, should that come before the call's own */
+    /* An event stream is asked for: what comes of it, as it comes; false: enough. Anything else that is 200 is
+     * OUTCOME_GARBAGE. NULL: an answer in one piece. */
+    bool (*piece)(void *arg, struct str bytes);
+    void (*done)(void *arg, const struct call_result *r);
+    void *arg;
+};
+
+struct call *upstream_start(struct upstream *u, const struct call_order *o);
 void upstream_cancel(struct call *c);
+
+/* No more pieces, until it is called with false; those may come before it returns. A call that pauses is not silent. */
+void upstream_pause(struct call *c, bool pause);
 
 #endif

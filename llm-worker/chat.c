@@ -1,0 +1,65 @@
+#include "llm-worker/chat.h"
+
+#include <errno.h>
+
+#define USAGE "\"include_usage\":true"
+
+static struct str source_of(const struct jsonscan *j, const char *key)
+{
+    const struct value *v = jsonscan_get(j, key);
+
+    return v ? v->source : (struct str){NULL, 0};
+}
+
+int chat_read(struct chat *c, struct str request)
+{
+    static const char *const keys[] = {"model", "stream_options", NULL};
+    static const char *const option_keys[] = {"include_usage", NULL};
+
+    *c = (struct chat){.wants_usage = false};
+    if (jsonscan(&c->hold[0], request, keys) != JSONSCAN_OK || c->hold[0].top.type != VALUE_OBJECT)
+        return -EBADMSG;
+    const struct value *model = jsonscan_get(&c->hold[0], "model");
+    c->text = c->hold[0].top.source;
+    c->model = model && model->type == VALUE_STRING ? model->text : (struct str){NULL, 0};
+    c->options = source_of(&c->hold[0], "stream_options");
+    if (c->options.n && jsonscan(&c->hold[1], c->options, option_keys) != JSONSCAN_OK)
+        return -EBADMSG;
+    c->wants_usage = str_eq(source_of(&c->hold[1], "include_usage"), "true");
+    return 0;
+}
+
+void chat_free(struct chat *c)
+{
+    jsonscan_free(&c->hold[1]);
+    jsonscan_free(&c->hold[0]);
+}
+
+/* The request with `text` in place of what stands from one place to another. */
+static void write_with(struct buf *out, struct str request, const char *from, const char *to,
+                       const char *text)
+{
+    buf_append(out, request.p, (size_t)(from - request.p));
+    buf_puts(out, text);
+    buf_append(out, to, (size_t)(request.p + request.n - to));
+}
+
+/* Options that are no object are the provider's to refuse. */
+void chat_write(struct buf *out, const struct chat *c, bool stream)
+{
+    struct str request = c->text, options = c->options, usage = source_of(&c->hold[1], "include_usage");
+    const char *end = request.p + request.n - 1;
+
+    if (!stream || c->wants_usage)
+        buf_append(out, request.p, request.n);
+    else if (!options.n)
+        write_with(out, request, end, end, ",\"stream_options\":{" USAGE "}");
+    else if (str_eq(options, "null"))
+        write_with(out, request, options.p, options.p + options.n, "{" USAGE "}");
+    else if (usage.n)
+        write_with(out, request, usage.p, usage.p + usage.n, "true");
+    else if (*options.p == '{')
+        write_with(out, request, options.p + 1, options.p + 1, jsonscan_first(options).n ? USAGE "," : USAGE);
+    else
+        buf_append(out, request.p, request.n);
+}
