@@ -63,6 +63,15 @@ static bool is_usual_tier(struct str tier)
     return !tier.n || str_eq(tier, "default") || str_eq(tier, "standard") || str_eq(tier, "on_demand");
 }
 
+static void read_root(struct completion *c)
+{
+    const struct jsonscan *root = &c->hold[0];
+
+    c->model = text_of(root, "model");
+    c->list_price = is_usual_tier(text_of(root, "service_tier"));
+    read_usage(c, source_of(root, "usage", VALUE_OBJECT));
+}
+
 int openai_read_completion(struct str body, struct completion *c)
 {
     static const char *const root_keys[] = {"choices", "model", "service_tier", "usage", NULL};
@@ -74,7 +83,7 @@ int openai_read_completion(struct str body, struct completion *c)
     *c = (struct completion){.has_usage = false};
     if (read_object(root, body, root_keys))
         choices = source_of(root, "choices", VALUE_ARRAY);
-    if (!choices.n || !read_object(choice, jsonscan_first(choices), choice_keys) ||
+    if (!choices.n || !read_object(choice, jsonscan_next(choices, &(size_t){0}), choice_keys) ||
         !read_object(message, source_of(choice, "message", VALUE_OBJECT), message_keys) ||
         !text_of(message, "content").p) {
         bool json = root->top.source.n > 0;
@@ -82,9 +91,7 @@ int openai_read_completion(struct str body, struct completion *c)
         return json ? -ENODATA : -EBADMSG;
     }
     c->content = text_of(message, "content");
-    c->model = text_of(root, "model");
-    c->list_price = is_usual_tier(text_of(root, "service_tier"));
-    read_usage(c, source_of(root, "usage", VALUE_OBJECT));
+    read_root(c);
     return 0;
 }
 
@@ -104,21 +111,92 @@ static void take_word(char out[OPENAI_CODE_MAX], struct str word)
     out[n] = '\0';
 }
 
-void openai_read_error(struct str body, struct openai_error *e)
+/* of: the object with the code and the type; anything else leaves them empty */
+static void take_error(struct str of, struct openai_error *e)
 {
-    static const char *const root_keys[] = {"error", NULL};
-    static const char *const error_keys[] = {"code", "type", NULL};
-    struct jsonscan root, error = {.n = 0};
+    static const char *const keys[] = {"code", "type", NULL};
+    struct jsonscan error;
 
-    if (read_object(&root, body, root_keys))
-        (void)read_object(&error, source_of(&root, "error", VALUE_OBJECT), error_keys);
+    (void)read_object(&error, of, keys);
     take_word(e->code, text_of(&error, "code"));
     take_word(e->type, text_of(&error, "type"));
     jsonscan_free(&error);
+}
+
+void openai_read_error(struct str body, struct openai_error *e)
+{
+    static const char *const keys[] = {"error", NULL};
+    struct jsonscan root;
+
+    (void)read_object(&root, body, keys);
+    take_error(source_of(&root, "error", VALUE_OBJECT), e);
     jsonscan_free(&root);
 }
 
 const char *openai_error_word(const struct openai_error *e)
 {
     return *e->code ? e->code : e->type;
+}
+
+/* Looks for choice 0 and leaves it in hold[1]. Without a number it is that, too. */
+static bool find_answer(struct chunk *c, struct str choices)
+{
+    static const char *const keys[] = {"index", "delta", "finish_reason", NULL};
+    struct jsonscan *choice = &c->part.hold[1];
+    struct str source;
+
+    for (size_t at = 0; choices.n > 0 && (source = jsonscan_next(choices, &at)).n > 0;) {
+        c->has_choices = true;
+        if (read_object(choice, source, keys) && count_of(choice, "index") == 0)
+            return true;
+        jsonscan_free(choice);
+        *choice = (struct jsonscan){.n = 0};
+    }
+    return false;
+}
+
+static void read_delta(struct chunk *c, struct str source)
+{
+    static const char *const keys[] = {"content", "refusal", "tool_calls", NULL};
+    struct jsonscan *delta = &c->part.hold[2];
+
+    if (!read_object(delta, source, keys))
+        return;
+    c->part.content = text_of(delta, "content");
+    c->refusal = text_of(delta, "refusal");
+    c->tool_calls = source_of(delta, "tool_calls", VALUE_ARRAY);
+    if (c->tool_calls.n > 0 && jsonscan_next(c->tool_calls, &(size_t){0}).n == 0)
+        c->tool_calls.n = 0;
+}
+
+int openai_read_chunk(struct str data, struct chunk *c)
+{
+    static const char *const keys[] = {"choices", "model", "service_tier", "usage", "error", NULL};
+    const struct jsonscan *root = &c->part.hold[0], *choice = &c->part.hold[1];
+
+    *c = (struct chunk){.has_choices = false};
+    if (!read_object(&c->part.hold[0], data, keys)) {
+        openai_free_chunk(c);
+        return -EBADMSG;
+    }
+    read_root(&c->part);
+    if (find_answer(c, source_of(root, "choices", VALUE_ARRAY))) {
+        read_delta(c, source_of(choice, "delta", VALUE_OBJECT));
+        c->finish_reason = text_of(choice, "finish_reason");
+    }
+    const struct value *error = jsonscan_get(root, "error");
+    c->has_error = error && error->type != VALUE_NULL;
+    if (c->has_error)
+        take_error(source_of(root, "error", VALUE_OBJECT), &c->error);
+    return 0;
+}
+
+void openai_free_chunk(struct chunk *c)
+{
+    openai_free(&c->part);
+}
+
+bool openai_is_done(struct str data)
+{
+    return str_eq(data, "[DONE]");
 }

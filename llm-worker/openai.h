@@ -1,12 +1,12 @@
 /*
  * openai.h - reading what an OpenAI-compatible API answers
  *
- * Purpose  the only file that knows the shape of a chat completion and of an error body.
- * Owner    the strings of a completion are borrowed from `hold`, which the caller gives back to
- *          openai_free().
+ * Purpose  the only file that knows the shape of a chat completion, of the chunks of a streamed one and of an error.
+ * Owner    the strings of a completion are borrowed from the body and from `hold`, which the caller gives back to
+ *          openai_free(); those of a chunk likewise.
  * Threads  pure.
  * Errors   -EBADMSG: no JSON. -ENODATA: no choices, no content. Missing usage is fine.
- * Source   https://platform.openai.com/docs/api-reference/chat/object
+ * Source   https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming
  */
 #ifndef ATALAYA_LLM_WORKER_OPENAI_H
 #define ATALAYA_LLM_WORKER_OPENAI_H
@@ -44,5 +44,24 @@ struct openai_error {
 
 void openai_read_error(struct str body, struct openai_error *e);
 const char *openai_error_word(const struct openai_error *e); /* the code, else the type */
+
+/* The data of one event of a streamed chat completion. Of several choices that were asked for, number 0 is the answer;
+ * the others are read over. */
+struct chunk {
+    struct completion
+        part; /* content: what this chunk adds; .p is NULL when it says nothing of it. The list price
+                                 holds for the whole when it holds for every chunk */
+    struct str refusal;       /* what it adds to that */
+    struct str tool_calls;    /* source of an array that is not empty */
+    struct str finish_reason; /* empty while more is to come */
+    bool has_choices;         /* of whatever number: the chunk with the usage has none */
+    bool has_error;           /* the provider gives up: `error`, which may be empty */
+    struct openai_error error;
+};
+
+/* -EBADMSG: no JSON object. Whatever an object lacks is empty. */
+int openai_read_chunk(struct str data, struct chunk *c) NODISCARD;
+void openai_free_chunk(struct chunk *c);
+bool openai_is_done(struct str data); /* the last event: no chunk, but the word [DONE] */
 
 #endif

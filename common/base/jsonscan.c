@@ -498,10 +498,10 @@ const struct value *jsonscan_get(const struct jsonscan *j, const char *name)
     return NULL;
 }
 
-struct str jsonscan_first(struct str array)
+struct str jsonscan_next(struct str array, size_t *at)
 {
     struct jsonscan unused = {.n = 0};
-    struct scanner k = {.j = &unused, .s = array.p, .n = array.n - 1, .i = 1};
+    struct scanner k = {.j = &unused, .s = array.p, .n = array.n - 1, .i = *at ? *at : 1};
     size_t depth = 0, len, start;
 
     skip_space(&k);
@@ -515,6 +515,7 @@ struct str jsonscan_first(struct str array)
         else if (c == '}' || c == ']')
             depth--;
     }
+    *at = k.i < k.n ? k.i + 1 : k.n;
     while (k.i > start && is_space(k.s[k.i - 1]))
         k.i--;
     return (struct str){k.s + start, k.i - start};

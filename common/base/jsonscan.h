@@ -72,8 +72,9 @@ void jsonscan_free(struct jsonscan *j);
 /* NULL when the object has no such member. */
 const struct value *jsonscan_get(const struct jsonscan *j, const char *key);
 
-/* The first element of an array; an empty source when there is none. `array` is a VALUE_ARRAY's source. */
-struct str jsonscan_first(struct str array);
+/* The element of an array at *at, which then is the next one's; an empty source when there is none. `array` is a
+ * VALUE_ARRAY's source, *at 0 for the first. */
+struct str jsonscan_next(struct str array, size_t *at);
 
 /* The text of a string inside a value, given its source with the quotes, into `to`, which has room for
  * source.n bytes. Its length. */

@@ -136,20 +136,24 @@ Test(jsonscan, deep_nesting_is_refused_without_recursion)
     free(text);
 }
 
-Test(jsonscan, first_element)
+Test(jsonscan, elements)
 {
     static const struct {
-        const char *array, *first;
+        const char *array, *want[4];
     } table[] = {
-        {"[]", ""},
-        {"[ ]", ""},
-        {"[1]", "1"},
-        {"[ {\"a\":[1,2]} , 3]", "{\"a\":[1,2]}"},
-        {"[\"],\\\"\" ,2]", "\"],\\\"\""},
+        {"[]", {""}},
+        {"[ ]", {""}},
+        {"[1]", {"1", ""}},
+        {"[ {\"a\":[1,2]} , 3]", {"{\"a\":[1,2]}", "3", ""}},
+        {"[\"],\\\"\" ,2,\n[[],{}] ]", {"\"],\\\"\"", "2", "[[],{}]", ""}},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        struct str got = jsonscan_first(str_of(table[i].array));
-        cr_expect(str_eq(got, table[i].first), "%s: %.*s", table[i].array, (int)got.n, got.p);
+        size_t at = 0;
+        for (size_t e = 0; e < ARRAY_LEN(table[i].want) && table[i].want[e]; e++) {
+            struct str got = jsonscan_next(str_of(table[i].array), &at);
+            cr_expect(str_eq(got, table[i].want[e]), "%s, %zu: %.*s", table[i].array, e, (int)got.n, got.p);
+        }
+        cr_expect_eq(jsonscan_next(str_of(table[i].array), &at).n, 0, "%s", table[i].array);
     }
 }
