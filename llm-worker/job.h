@@ -1,5 +1,5 @@
 /*
- * job.h - one question inside the worker: calls, waits, guardrails, result
+ * job.h - one question or chat completion inside the worker: calls, waits, guardrails, result
  *
  * Purpose  tries the provider until there is an answer, another try is pointless or the time is up; then
  *          applies the guardrails and hands the result to the link.
@@ -7,7 +7,10 @@
  *              CALLING --answer--> done      CALLING --error worth a try--> WAITING --timer--> CALLING
  *                                            CALLING --anything else--> failed
  *
- * Owner    jobs_start() copies what it needs of the message. The result given to `report` is borrowed
+ *          The pieces of a stream are handed on as they come; after the first of them there is no other try. A call that
+ *          is ended before the provider has said what it used is accounted by an estimate.
+ *
+ * Owner    jobs_start() copies what it needs of the message. The chunk or result given to `report` is borrowed
  *          until it returns.
  * Threads  the loop's thread.
  * Limits   `slots` jobs at once; one more fails with "worker_full".
@@ -32,6 +35,8 @@ void jobs_start(struct jobs *j, const struct job *message);
 void jobs_cancel(struct jobs *j, uint64_t epoch, uint64_t id);
 void jobs_abandon(struct jobs *j,
                   uint64_t epoch_now); /* the jobs of every other epoch: nobody waits for them */
+void jobs_pause(struct jobs *j, uint64_t epoch, uint64_t id, bool pause); /* its client takes no more for now */
+void jobs_hold(struct jobs *j, bool hold);                                /* nor does the gateway, of any */
 uint64_t jobs_held(const struct jobs *j);
 
 void jobs_set_workers(struct jobs *j, uint64_t workers); /* that share the upstreams */

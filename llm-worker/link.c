@@ -16,6 +16,7 @@
 
 #define MESSAGES_PER_TURN 64
 #define WARN_EVERY_MS     60000
+#define HOLD_BYTES        (4 * MIB)
 
 struct link {
     struct loop *loop;
@@ -29,7 +30,7 @@ struct link {
     char name[ID_SPAN_SIZE];
     uint64_t epoch; /* of the gateway we last heard; 0 = none yet */
     struct buf out;
-    uint64_t unsent; /* results in it; the rest of it is presence, which nobody needs later */
+    uint64_t unsent; /* chunks and results in it; the rest of it is presence, which nobody needs later */
     void (*drained)(void *arg);
     void *drained_arg;
     bool leaving;
@@ -127,6 +128,8 @@ static void on_message(struct link *k, struct str body)
             jobs_start(k->jobs, &m);
         else if (m.kind == JOB_CANCEL)
             jobs_cancel(k->jobs, m.epoch, m.id);
+        else if (m.kind == JOB_PAUSE || m.kind == JOB_RESUME)
+            jobs_pause(k->jobs, m.epoch, m.id, m.kind == JOB_PAUSE);
     }
     if (got < 0 && log_allowed(LOG_WARNING, &limit))
         log_warning("a message on the jobs socket cannot be read and is ignored: not from a gateway of this "
@@ -146,6 +149,7 @@ static bool before_sleep(void *arg)
         zmsg_free(&m);
         n++;
     }
+    jobs_hold(k->jobs, k->out.len > HOLD_BYTES);
     check_drained(k);
     return n > 0;
 }
@@ -156,6 +160,8 @@ static void report(void *arg, const struct job *result)
 
     say(k, result);
     k->unsent++;
+    if (k->out.len > HOLD_BYTES) /* the gateway has not taken anything for long: streams have to wait */
+        jobs_hold(k->jobs, true);
     if (k->out.len > WIRE_BATCH_BYTES)
         flush(k);
 }

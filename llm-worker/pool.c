@@ -198,6 +198,11 @@ void pool_cancel(struct pass *pass)
     }
 }
 
+void pool_finish(struct pass *pass)
+{
+    upstream_finish(pass->call);
+}
+
 void pool_pause(struct pass *pass, bool pause)
 {
     if (pass->call)

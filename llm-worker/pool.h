@@ -54,6 +54,7 @@ const struct target *pool_target(const struct pool *p, size_t member);
 
 void pool_ask(struct pool *p, struct pass *pass); /* member to arg are set; `done` comes later */
 void pool_cancel(struct pass *pass);              /* also when it does nothing */
+void pool_finish(struct pass *pass);              /* as upstream_finish(); a call is under way */
 void pool_pause(struct pass *pass, bool pause);   /* as upstream_pause(); also when it does nothing */
 
 void pool_first_call(struct pool *p, size_t member); /* of a question at this member: pays into its budget */

@@ -12,7 +12,7 @@ static void put_message(struct buf *out, const char *role, struct str content)
     buf_putc(out, '}');
 }
 
-void prompt_write(struct buf *out, const char *model, struct str question)
+void prompt_write(struct buf *out, const char *model, struct str question, bool stream)
 {
     buf_putc(out, '{');
     json_field_str(out, "model", str_of(model));
@@ -21,5 +21,8 @@ void prompt_write(struct buf *out, const char *model, struct str question)
     put_message(out, "system", str_of(system_prompt));
     buf_putc(out, ',');
     put_message(out, "user", question);
-    buf_puts(out, "],\"temperature\":0.2}");
+    buf_puts(out, "],\"temperature\":0.2");
+    if (stream)
+        buf_puts(out, ",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include_obfuscation\":false}");
+    buf_putc(out, '}');
 }

@@ -1,7 +1,8 @@
 /*
  * prompt.h - the provider request of a question
  *
- * Purpose  the chat completion request of contract.md: system prompt, question, model, temperature.
+ * Purpose  the chat completion request of contract.md: system prompt, question, model, temperature. For a stream, which
+ *          the Python service had not: also to say in the end what was used, and no padding.
  * Threads  pure.
  */
 #ifndef ATALAYA_LLM_WORKER_PROMPT_H
@@ -9,6 +10,6 @@
 
 #include "common/base/buf.h"
 
-void prompt_write(struct buf *out, const char *model, struct str question);
+void prompt_write(struct buf *out, const char *model, struct str question, bool stream);
 
 #endif

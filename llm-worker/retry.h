@@ -66,8 +66,9 @@ enum retry_why {
     RETRY_TOO_LATE,  /* no: the provider names a time that is too far away */
     RETRY_DEADLINE,  /* no: the question's time would be over */
     RETRY_TRIES,     /* no: that was the last try */
-    RETRY_BREAKER,   /* no: the upstream is left alone; said by the caller, like the next */
-    RETRY_BUDGET,    /* no: too much of the traffic is repetition already; said by the caller */
+    RETRY_BEGUN,     /* no: a part of the answer has gone out; said by the caller, like the next two */
+    RETRY_BREAKER,   /* no: the upstream is left alone */
+    RETRY_BUDGET,    /* no: too much of the traffic is repetition already */
 };
 
 const char *

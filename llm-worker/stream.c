@@ -23,6 +23,7 @@ struct stream {
     struct sse sse;
     enum state state;
     enum outcome outcome;
+    bool wants_usage;
     bool finished; /* a finish_reason has come */
     bool begun;
     struct wordcut cut;
@@ -120,7 +121,7 @@ static void take_chunk(struct stream *s, const struct chunk *c, struct str data)
         take_text(s, c->part.content);
     } else {
         assembly_add(s->message, c);
-        if (c->has_choices || s->conf.wants_usage)
+        if (c->has_choices || s->wants_usage)
             emit_event(s, c->part.content, data);
     }
     if (s->text.failed)
@@ -144,6 +145,11 @@ static bool on_event(void *arg, struct str event, struct str data)
         break_off(s, OUTCOME_GARBAGE);
     }
     return s->state == COMING;
+}
+
+void stream_wants_usage(struct stream *s, bool wants)
+{
+    s->wants_usage = wants;
 }
 
 bool stream_feed(struct stream *s, struct str bytes)

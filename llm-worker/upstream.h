@@ -64,6 +64,9 @@ struct call_order {
 struct call *upstream_start(struct upstream *u, const struct call_order *o);
 void upstream_cancel(struct call *c);
 
+/* Enough of it, though the provider has not closed: calls `done`, as if it had. */
+void upstream_finish(struct call *c);
+
 /* No more pieces, until it is called with false; those may come before it returns. A call that pauses is not silent. */
 void upstream_pause(struct call *c, bool pause);
 
