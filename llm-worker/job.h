@@ -35,8 +35,9 @@ void jobs_start(struct jobs *j, const struct job *message);
 void jobs_cancel(struct jobs *j, uint64_t epoch, uint64_t id);
 void jobs_abandon(struct jobs *j,
                   uint64_t epoch_now); /* the jobs of every other epoch: nobody waits for them */
-void jobs_pause(struct jobs *j, uint64_t epoch, uint64_t id, bool pause); /* its client takes no more for now */
-void jobs_hold(struct jobs *j, bool hold);                                /* nor does the gateway, of any */
+void jobs_pause(struct jobs *j, uint64_t epoch, uint64_t id,
+                bool pause);               /* its client takes no more for now */
+void jobs_hold(struct jobs *j, bool hold); /* nor does the gateway, of any */
 uint64_t jobs_held(const struct jobs *j);
 
 void jobs_set_workers(struct jobs *j, uint64_t workers); /* that share the upstreams */

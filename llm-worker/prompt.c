@@ -23,6 +23,8 @@ void prompt_write(struct buf *out, const char *model, struct str question, bool 
     put_message(out, "user", question);
     buf_puts(out, "],\"temperature\":0.2");
     if (stream)
-        buf_puts(out, ",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include_obfuscation\":false}");
+        buf_puts(
+            out,
+            ",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include_obfuscation\":false}");
     buf_putc(out, '}');
 }

@@ -56,6 +56,7 @@ const char *retry_why_text(enum retry_why why)
         [RETRY_REFUSED] = "the provider says not to repeat it",
         [RETRY_TOO_LATE] = "the provider says to come back later than LLM_RETRY_AFTER_MAX",
         [RETRY_DEADLINE] = "the request's time is over",
+        [RETRY_BEGUN] = "a part of the answer has gone out",
         [RETRY_BREAKER] = "too many calls to this upstream failed, so it is left alone for a while",
         [RETRY_BUDGET] = "the retry budget is spent",
     };

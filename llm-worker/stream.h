@@ -34,7 +34,7 @@ typedef void stream_emit(void *arg, struct str text, struct str bytes);
 struct stream *stream_new(const struct stream_conf *c, stream_emit *emit, void *arg);
 void stream_free(struct stream *s);
 void stream_wants_usage(struct stream *s, bool wants); /* the client of a chat completion has asked for it */
-void stream_reset(struct stream *s); /* for another call: nothing had been emitted */
+void stream_reset(struct stream *s);                   /* for another call: nothing had been emitted */
 
 bool stream_feed(struct stream *s, struct str bytes) NODISCARD; /* false: enough, or broken: end the call */
 bool stream_is_whole(const struct stream *s);  /* the provider has said that nothing more comes */
