@@ -24,6 +24,15 @@ struct wordlist {
     unsigned char pairs[65536 / 8];
 };
 
+size_t guardrails_step(struct str text, bool *space)
+{
+    uint32_t cp = (unsigned char)text.p[0];
+    int got = cp < 0x80 ? 1 : utf8_next(text.p, text.n, &cp);
+
+    *space = (cp <= ' ' || cp >= 0x80) && got > 0 && utf8_is_space(cp);
+    return got > 0 ? (size_t)got : 1;
+}
+
 /* The next word at or after *at; false when there is none. */
 static bool next_word(struct str text, size_t *at, struct str *word)
 {
@@ -32,10 +41,8 @@ static bool next_word(struct str text, size_t *at, struct str *word)
     size_t i = *at;
 
     while (i < text.n) {
-        uint32_t cp = (unsigned char)text.p[i];
-        int got = cp < 0x80 ? 1 : utf8_next(text.p + i, text.n - i, &cp);
-        size_t len = got > 0 ? (size_t)got : 1;
-        bool space = (cp <= ' ' || cp >= 0x80) && got > 0 && utf8_is_space(cp);
+        bool space;
+        size_t len = guardrails_step((struct str){text.p + i, text.n - i}, &space);
         if (!space && !inside) {
             start = i;
             inside = true;

@@ -12,6 +12,7 @@
 #ifndef ATALAYA_LLM_WORKER_GUARDRAILS_H
 #define ATALAYA_LLM_WORKER_GUARDRAILS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/attr.h"
@@ -20,6 +21,10 @@
 /* At most max_words words, joined by one space, and U+2026; the text unchanged when it has no more. Zero and
  * negative limits follow Python's words[:n]. */
 struct str guardrails_limit(struct str text, int64_t max_words, struct buf *hold);
+
+/* The length of the first code point of a text that is not empty, and whether it stands between words; a byte that
+ * begins none is one of its own, inside a word. */
+size_t guardrails_step(struct str text, bool *space);
 
 double guardrails_non_empty(struct str text); /* 1 or 0 */
 

@@ -1,5 +1,13 @@
 #include "common/base/utf8.h"
 
+/* What the first byte of a code point says of its length; 0: none begins so. */
+static size_t length_of(unsigned char first)
+{
+    if (first < 0xc2 || first > 0xf4)
+        return first < 0x80;
+    return first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+}
+
 int utf8_next(const char *s, size_t n, uint32_t *cp)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -11,11 +19,11 @@ int utf8_next(const char *s, size_t n, uint32_t *cp)
         *cp = p[0];
         return 1;
     }
-    int len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n < (size_t)len)
+    size_t len = length_of(p[0]);
+    if (len == 0 || n < len)
         return -1;
     uint32_t v = p[0] & (0x7fu >> len);
-    for (int i = 1; i < len; i++) {
+    for (size_t i = 1; i < len; i++) {
         if ((p[i] & 0xc0) != 0x80)
             return -1;
         v = v << 6 | (p[i] & 0x3f);
@@ -23,7 +31,18 @@ int utf8_next(const char *s, size_t n, uint32_t *cp)
     if (v < least[len] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff))
         return -1;
     *cp = v;
-    return len;
+    return (int)len;
+}
+
+bool utf8_is_cut(const char *s, size_t n)
+{
+    size_t i = 1;
+
+    if (n == 0 || n >= length_of((unsigned char)s[0]))
+        return false;
+    while (i < n && ((unsigned char)s[i] & 0xc0) == 0x80)
+        i++;
+    return i == n;
 }
 
 size_t utf8_encode(char out[4], uint32_t cp)

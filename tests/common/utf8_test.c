@@ -42,6 +42,25 @@ Test(utf8, what_rfc_3629_forbids)
     }
 }
 
+Test(utf8, what_a_cut_code_point_is)
+{
+    char text[4];
+
+    for (uint32_t cp = 0; cp <= 0x10ffff; cp++) {
+        if (cp >= 0xd800 && cp <= 0xdfff)
+            continue;
+        size_t len = utf8_encode(text, cp);
+        for (size_t n = 1; n < len; n++)
+            cr_assert(utf8_is_cut(text, n), "U+%04X, %zu", cp, n);
+        cr_assert(!utf8_is_cut(text, len), "U+%04X", cp);
+    }
+    cr_expect(!utf8_is_cut("", 0));
+    static const char *const never[] = {"a",     "\x80",      "\xc1",     "\xf5",
+                                        "\xc3z", "\xe2\x80z", "\xe2\xe2", "\xe2\x80\xa8\x80"};
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        cr_expect(!utf8_is_cut(never[i], strlen(never[i])), "%zu", i);
+}
+
 Test(utf8, counting_and_clipping)
 {
     cr_expect_eq(utf8_count("a\xc3\xa9\xe2\x80\xa6", 6), 3);
