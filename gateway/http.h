@@ -7,17 +7,18 @@
  *          when the answer comes, and it sees at once when the client leaves.
  *
  * How      what civetweb reads goes through intake.h; what it would write is written by sender.h. On connections that
- *          end with this answer (HTTP/1.0, Connection: close) the thread waits for the promise instead and writes the
- *          answer itself. docs/decisions/0003 and 0013 say what was measured and why.
+ *          end with this answer (HTTP/1.0, Connection: close) the thread waits until the I/O thread has sent it.
+ *          docs/decisions/0003 and 0013 say what was measured and why.
  *
- * Owner    everything in struct http_request is borrowed until the handler returns. A promise is consumed
- *          by http_send(), which must be called exactly once for each.
+ * Owner    everything in struct http_request is borrowed until the handler returns. A promise is consumed by
+ *          http_send() or http_stream_begin(), a stream by http_stream_end(): exactly one call for each.
  * Threads  handler, http_body(), http_answer(), http_later(), the `refused` callback: the connection's thread.
- *          http_send(): the loop's thread. The `gone` callback: the connection's thread, with the connection
- *          locked; it must not call into this file.
+ *          http_send(), http_stream_*() and `taken`: the loop's thread. The `gone` callback: either, with the
+ *          connection locked; it must not call into this file.
  * Errors   http_start(): 0 or -errno, having logged why. What is no request is answered here, in the API's form: 400,
  *          408, 413, 414, 417, 431, 501, 505, each with a `detail`, and the connection ends.
- * Limits   framing.h; HTTP_SLOW_MS and HTTP_WRITING_MS for a client that does not read; HTTP_LINGER_MS for one that does not stop.
+ * Limits   framing.h; slow_ms, HTTP_WRITING_MS and HTTP_STREAM_MAX for a client that does not read; HTTP_LINGER_MS for
+ *          one that does not stop.
  * Source   RFC 9110, RFC 9112
  */
 #ifndef ATALAYA_GATEWAY_HTTP_H
@@ -33,6 +34,7 @@
 
 struct http;
 struct http_promise;
+struct http_stream;
 
 struct http_request {
     struct str method;
@@ -55,15 +57,16 @@ struct http_conf {
     int64_t head_ms;       /* for a request's head, from its first byte */
     int64_t body_ms;       /* for its body, from the end of its head */
     int64_t keep_alive_ms; /* without a request */
+    int64_t slow_ms;       /* without a byte of its answer taken */
     http_handler *handler;
     http_refused *refused;
     void *arg;
 };
 
 int http_start(struct http **out, struct loop *l, const struct http_conf *c) NODISCARD;
-/* No thread of civetweb runs any more. Promises are still to be kept; their clients have gone. */
+/* No thread of civetweb runs any more. Promises are still to be kept, streams to be ended; their clients have gone. */
 void http_stop(struct http *h);
-void http_free(struct http *h); /* every promise must have been kept */
+void http_free(struct http *h); /* every promise must have been kept, every stream ended */
 
 /* Calls fn on the loop's thread when every answer is out, those of slow readers too. */
 void http_when_quiet(struct http *h, void (*fn)(void *arg), void *arg);
@@ -81,6 +84,7 @@ void http_field_list(const struct http_request *q, const char *name,
 int http_body(struct http_request *q, size_t max, struct str *body, const char **why) NODISCARD;
 
 void http_answer(struct http_request *q, const struct reply *r);
+/* `gone` is called once if the client leaves, or is cut off, before the promise is kept or its stream ended. */
 struct http_promise *http_later(struct http_request *q, void (*gone)(void *arg), void *arg);
 
 enum http_sent {
@@ -90,5 +94,25 @@ enum http_sent {
 };
 
 enum http_sent http_send(struct http_promise *p, const struct reply *r);
+
+/* An answer in pieces: chunked, for HTTP/1.0 until the connection ends. The head goes out at once, r->body (which may be
+ * empty) with it; what is put later, at the end of the loop's turn. HTTP_GONE: *out is NULL; never HTTP_BROKEN. */
+enum http_sent http_stream_begin(struct http_stream **out, struct http_promise *p, const struct reply *r,
+                                 void (*taken)(void *arg), void *arg) NODISCARD;
+
+enum http_room {
+    HTTP_ROOM,
+    HTTP_FULL, /* more than HTTP_STREAM_HIGH bytes wait for the client: `taken` is called once when fewer than
+                  HTTP_STREAM_LOW do, unless the stream is lost or ended before. What is put meanwhile is kept
+                  until HTTP_STREAM_MAX wait; then the client is cut off. */
+    HTTP_LOST, /* nothing goes out any more: `gone` has been called */
+};
+
+/* An empty piece only asks. A client that has just left may show with a later piece, or by `gone` alone. */
+enum http_room http_stream_put(struct http_stream *s, struct str piece);
+
+/* whole: ends the answer; what still waits for a slow client goes out afterwards. Otherwise the connection is cut, so that
+ * the client does not take what it has for all: what it has not taken by then is lost. */
+enum http_sent http_stream_end(struct http_stream *s, bool whole);
 
 #endif

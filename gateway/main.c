@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/proc/child.h"
 #include "common/proc/daemon.h"
@@ -67,6 +68,7 @@ static int init(void *self, struct loop *loop)
         .head_ms = g->conf.head_timeout_ms,
         .body_ms = g->conf.body_timeout_ms,
         .keep_alive_ms = g->conf.keep_alive_ms,
+        .slow_ms = HTTP_SLOW_MS,
         .handler = routes_handle,
         .refused = routes_refused,
         .arg = &g->routes,

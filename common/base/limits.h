@@ -23,6 +23,10 @@
 #define INPUT_ECHO_MAX         (8 * KIB)  /* JSON of one wrong value that a 422 repeats to its client */
 #define HTTP_SLOW_MS           30000  /* a client that takes no byte of its answer for this long is cut off */
 #define HTTP_WRITING_MS        300000 /* nor one that takes longer than this for all of it */
+#define HTTP_STREAM_HIGH       (64 * KIB) /* waiting for a client: whoever makes its answer should stop, */
+#define HTTP_STREAM_LOW        (16 * KIB) /* and go on */
+#define HTTP_STREAM_MAX        (4 * MIB)  /* and beyond this the client is cut off */
+#define HTTP_PIECE_MAX         (32 * MIB) /* one piece of an answer */
 #define HTTP_HEADERS_MAX       (16 * KIB)
 #define HTTP_FIELDS_MAX        64 /* header fields of a request; civetweb has room for no more */
 #define HTTP_TARGET_MAX        8192
