@@ -231,7 +231,7 @@ static void set_refusal(struct job *to, const struct run *r, const struct verdic
     if (!r->chat || v->outcome != OUTCOME_HTTP || v->status == 401 || v->status == 403)
         return;
     to->retry_after_ms = after > 0 ? after : 0;
-    if (v->status >= 400 && body.n <= CHAT_REFUSAL_MAX && openai_is_error(body)) {
+    if (v->status >= 400 && body.n <= CHAT_REFUSAL_MAX && openai_is_object(body)) {
         to->status = (uint64_t)v->status;
         to->body = body;
     }
@@ -472,7 +472,7 @@ static struct run *run_new(struct jobs *j, const struct job *m)
     struct run *r = xcalloc(1, sizeof *r);
     struct run **head = bucket(j, m->id);
     const struct stream_conf stream = {
-        .chat = m->request.n > 0, .has_max_words = m->has_max_words, .max_words = m->max_words};
+        .chat = m->request.n > 0, .max_words = m->has_max_words ? m->max_words : INT64_MAX};
 
     r->jobs = j;
     r->epoch = m->epoch;

@@ -84,12 +84,12 @@ int openai_read_completion(struct str body, struct completion *c)
     if (read_object(root, body, root_keys))
         choices = source_of(root, "choices", VALUE_ARRAY);
     if (!choices.n || !read_object(choice, jsonscan_next(choices, &(size_t){0}), choice_keys) ||
-        !read_object(message, source_of(choice, "message", VALUE_OBJECT), message_keys) ||
-        !text_of(message, "content").p) {
+        !read_object(message, source_of(choice, "message", VALUE_OBJECT), message_keys)) {
         bool json = root->top.source.n > 0;
         openai_free(c);
         return json ? -ENODATA : -EBADMSG;
     }
+    c->message = message->top.source;
     c->content = text_of(message, "content");
     read_root(c);
     return 0;
@@ -131,6 +131,16 @@ void openai_read_error(struct str body, struct openai_error *e)
     (void)read_object(&root, body, keys);
     take_error(source_of(&root, "error", VALUE_OBJECT), e);
     jsonscan_free(&root);
+}
+
+bool openai_is_object(struct str body)
+{
+    static const char *const keys[] = {NULL};
+    struct jsonscan root;
+    bool is = read_object(&root, body, keys);
+
+    jsonscan_free(&root);
+    return is;
 }
 
 const char *openai_error_word(const struct openai_error *e)

@@ -5,7 +5,7 @@
  * Owner    the strings of a completion are borrowed from the body and from `hold`, which the caller gives back to
  *          openai_free(); those of a chunk likewise.
  * Threads  pure.
- * Errors   -EBADMSG: no JSON. -ENODATA: no choices, no content. Missing usage is fine.
+ * Errors   -EBADMSG: no JSON. -ENODATA: no choices, no message. Missing usage is fine.
  * Source   https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming
  */
 #ifndef ATALAYA_LLM_WORKER_OPENAI_H
@@ -18,7 +18,8 @@
 #include "common/base/jsonscan.h"
 
 struct completion {
-    struct str content;
+    struct str message; /* JSON */
+    struct str content; /* its text; .p is NULL when it holds something else, like calls of tools */
     struct str model; /* empty when the answer names none */
     bool has_usage;
     uint64_t prompt_tokens;
@@ -41,6 +42,8 @@ struct openai_error {
     char code[OPENAI_CODE_MAX];
     char type[OPENAI_CODE_MAX];
 };
+
+bool openai_is_object(struct str body); /* it is JSON, and that */
 
 void openai_read_error(struct str body, struct openai_error *e);
 const char *openai_error_word(const struct openai_error *e); /* the code, else the type */

@@ -27,7 +27,7 @@ struct stream {
     bool finished; /* a finish_reason has come */
     bool begun;
     struct wordcut cut;
-    struct assembly *message; /* of a chat completion */
+    struct assembly message; /* of a chat completion */
     struct buf text;          /* of a question */
     struct buf bytes;         /* of the piece in hand */
     struct buf json;          /* of the summary */
@@ -49,12 +49,13 @@ static void emit(struct stream *s, struct str text, struct str bytes)
     s->emit(s->arg, text, bytes);
 }
 
-static void emit_text(struct stream *s, struct str text)
+/* From the place `from` of the text on, and checks that it fits. */
+static void emit_text(struct stream *s, size_t from)
 {
-    if (!text.n)
-        return;
-    buf_append(&s->text, text.p, text.n);
-    emit(s, text, str_of(""));
+    if (s->text.failed)
+        break_off(s, OUTCOME_TOO_LARGE);
+    else if (s->text.len > from)
+        emit(s, (struct str){s->text.data + from, s->text.len - from}, str_of(""));
 }
 
 /* An event as it came: its data may have had several lines. */
@@ -102,12 +103,12 @@ static void note(struct stream *s, const struct chunk *c)
 
 static void take_text(struct stream *s, struct str text)
 {
-    if (!s->conf.has_max_words) {
-        emit_text(s, text);
-        return;
-    }
-    emit_text(s, wordcut_feed(&s->cut, text));
-    if (s->cut.truncated)
+    size_t from = s->text.len;
+
+    if (wordcut_feed(&s->cut, text, &s->text) < 0)
+        s->text.failed = true;
+    emit_text(s, from);
+    if (s->state == COMING && s->cut.truncated)
         s->state = ENOUGH;
 }
 
@@ -120,12 +121,10 @@ static void take_chunk(struct stream *s, const struct chunk *c, struct str data)
     } else if (!s->conf.chat) {
         take_text(s, c->part.content);
     } else {
-        assembly_add(s->message, c);
+        assembly_add(&s->message, c);
         if (c->has_choices || s->wants_usage)
             emit_event(s, c->part.content, data);
     }
-    if (s->text.failed)
-        break_off(s, OUTCOME_TOO_LARGE);
 }
 
 static bool on_event(void *arg, struct str event, struct str data)
@@ -181,26 +180,28 @@ enum outcome stream_end(struct stream *s, enum outcome outcome)
         return s->outcome;
     if (!is_good(s, outcome))
         return outcome == OUTCOME_OK ? OUTCOME_CUT : outcome;
-    if (s->conf.has_max_words && s->state != ENOUGH)
-        emit_text(s, wordcut_end(&s->cut));
-    return OUTCOME_OK;
+    size_t from = s->text.len;
+    if (s->state != ENOUGH && wordcut_end(&s->cut, &s->text) < 0)
+        s->text.failed = true;
+    emit_text(s, from);
+    return s->state == BROKEN ? s->outcome : OUTCOME_OK;
 }
 
 struct stream_summary stream_summary(struct stream *s)
 {
     struct stream_summary sum = {
         .whole = s->whole,
-        .truncated = s->conf.has_max_words && s->cut.truncated,
+        .truncated = s->cut.truncated,
         .deltas = s->deltas,
         .delta_bytes = s->delta_bytes,
         .error = &s->error,
     };
 
-    sum.whole.content = s->conf.chat ? assembly_text(s->message) : buf_str(&s->text);
+    sum.whole.content = s->conf.chat ? assembly_content(&s->message) : buf_str(&s->text);
     sum.whole.model = buf_str(&s->model);
     if (s->conf.chat) {
         buf_reset(&s->json);
-        assembly_write(s->message, &s->json);
+        assembly_write(&s->message, &s->json);
         sum.message = buf_str(&s->json);
     }
     return sum;
@@ -212,9 +213,10 @@ void stream_reset(struct stream *s)
     s->state = COMING;
     s->outcome = OUTCOME_OK;
     s->finished = false;
+    wordcut_free(&s->cut);
     wordcut_init(&s->cut, s->conf.max_words);
-    if (s->conf.chat)
-        assembly_reset(s->message);
+    assembly_free(&s->message);
+    assembly_init(&s->message);
     buf_reset(&s->text);
     buf_reset(&s->model);
     s->whole = (struct completion){.list_price = true};
@@ -230,7 +232,6 @@ struct stream *stream_new(const struct stream_conf *c, stream_emit *emit_piece, 
     s->emit = emit_piece;
     s->arg = arg;
     sse_init(&s->sse, SSE_EVENT_MAX);
-    s->message = c->chat ? assembly_new() : NULL;
     s->text = BUF_INIT(ANSWER_MAX);
     s->bytes = BUF_INIT(2 * SSE_EVENT_MAX);
     s->json = BUF_INIT(4 * ANSWER_MAX);
@@ -245,7 +246,7 @@ void stream_free(struct stream *s)
         return;
     sse_free(&s->sse);
     wordcut_free(&s->cut);
-    assembly_free(s->message);
+    assembly_free(&s->message);
     buf_free(&s->text);
     buf_free(&s->bytes);
     buf_free(&s->json);

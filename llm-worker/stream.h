@@ -24,8 +24,7 @@ struct stream;
 
 struct stream_conf {
     bool chat;
-    bool has_max_words;
-    int64_t max_words;
+    int64_t max_words; /* of a question; INT64_MAX: no limit */
 };
 
 /* A piece: its text, and of a chat completion the bytes for its client. */

@@ -83,6 +83,8 @@
 #define UPSTREAM_ATTEMPTS_MAX   16    /* calls for one question, all upstreams together */
 #define UPSTREAM_WAITING_MAX_MS 60000 /* longest that a provider's rate-limit headers make a question wait */
 
+#define CHAT_REFUSAL_MAX (64 * KIB) /* body of a provider's error that a chat completion's client is given */
+
 #define GUARDRAIL_WORDS_MAX 1000 /* words that make an answer toxic */
 #define GUARDRAIL_WORD_MAX  200
 #define GUARDRAIL_FILE_MAX  (512 * KIB)

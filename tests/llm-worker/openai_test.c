@@ -82,8 +82,8 @@ Test(openai, what_is_no_completion)
         {"[]", -ENODATA},
         {"{}", -ENODATA},
         {"{\"choices\":[]}", -ENODATA},
-        {"{\"choices\":[{\"message\":{\"content\":null}}]}", -ENODATA},
-        {"{\"choices\":[{\"message\":{\"content\":5}}]}", -ENODATA},
+        {"{\"choices\":[{\"message\":null}]}", -ENODATA},
+        {"{\"choices\":[{\"message\":5}]}", -ENODATA},
         {"{\"choices\":{\"0\":{}}}", -ENODATA},
         {"{\"error\":{\"message\":\"x\"}}", -ENODATA},
     };
