@@ -206,6 +206,33 @@ void openai_free_chunk(struct chunk *c)
     openai_free(&c->part);
 }
 
+bool openai_next_tool_call(struct str tool_calls, size_t *at, struct tool_call *t)
+{
+    static const char *const keys[] = {"index", "id", "type", "function", NULL};
+    static const char *const function_keys[] = {"name", "arguments", NULL};
+    struct str source = jsonscan_next(tool_calls, at);
+
+    if (source.n == 0)
+        return false;
+    *t = (struct tool_call){.has_index = false};
+    if (!read_object(&t->hold[0], source, keys))
+        return true;
+    t->has_index = source_of(&t->hold[0], "index", VALUE_INT).n > 0;
+    t->index = count_of(&t->hold[0], "index");
+    t->id = text_of(&t->hold[0], "id");
+    t->type = text_of(&t->hold[0], "type");
+    (void)read_object(&t->hold[1], source_of(&t->hold[0], "function", VALUE_OBJECT), function_keys);
+    t->name = text_of(&t->hold[1], "name");
+    t->arguments = text_of(&t->hold[1], "arguments");
+    return true;
+}
+
+void openai_free_tool_call(struct tool_call *t)
+{
+    jsonscan_free(&t->hold[0]);
+    jsonscan_free(&t->hold[1]);
+}
+
 bool openai_is_done(struct str data)
 {
     return str_eq(data, "[DONE]");

@@ -65,6 +65,20 @@ struct chunk {
 /* -EBADMSG: no JSON object. Whatever an object lacks is empty. */
 int openai_read_chunk(struct str data, struct chunk *c) NODISCARD;
 void openai_free_chunk(struct chunk *c);
+
+/* One of the array of tool calls of a chunk: the first piece of a call, or more of its arguments. */
+struct tool_call {
+    bool has_index; /* which call it is a piece of; some providers do not say */
+    uint64_t index;
+    struct str id, type, name; /* empty in later pieces, with most providers */
+    struct str arguments;
+    struct jsonscan hold[2];
+};
+
+/* The one at *at, which then is the next one's; false at the end, and when there is nothing to be freed. */
+bool openai_next_tool_call(struct str tool_calls, size_t *at, struct tool_call *t) NODISCARD;
+void openai_free_tool_call(struct tool_call *t);
+
 bool openai_is_done(struct str data); /* the last event: no chunk, but the word [DONE] */
 
 #endif

@@ -18,6 +18,7 @@
 
 #define ANSWER_MAX             (4 * MIB)  /* body of a provider's answer */
 #define SSE_EVENT_MAX          (4 * MIB)  /* of a provider's stream: one event */
+#define TOOL_CALLS_MAX         128        /* of one streamed answer: that are kept for its trace */
 #define REQUEST_BODY_MAX       (1 * MIB)  /* body of a client's request */
 #define QUESTION_MAX           (64 * KIB) /* bytes; the contract's limit is 2000 code points */
 #define INPUT_ECHO_MAX         (8 * KIB)  /* JSON of one wrong value that a 422 repeats to its client */
