@@ -87,6 +87,13 @@ static const struct conf_row rows[] = {
      .doc = "Repeated calls in a hundred first ones, beside a few a second that are always allowed; 0 = no "
             "call is "
             "repeated."},
+    {.name = "LLM_HEDGE",
+     .type = CONF_BOOL,
+     .offset = AT(hedge),
+     .def = "false",
+     .doc = "Asks a second time, at another upstream where there is one, when an answer (of a stream: its first piece) takes "
+            "longer than 95 in 100 of the last ones; the first to come is taken, the other call is ended. Each one costs a "
+            "call of LLM_RETRY_BUDGET, and perhaps the provider's tokens."},
     {.name = "LLM_BREAKER_FAILURES",
      .type = CONF_INT,
      .offset = AT(breaker_failures),

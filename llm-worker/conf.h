@@ -27,6 +27,7 @@ struct worker_conf {
     int64_t retry_after_ms;
     int64_t retry_budget;
     int64_t breaker_failures;
+    bool hedge;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
     int64_t stall_timeout_ms;

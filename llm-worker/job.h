@@ -1,15 +1,7 @@
 /*
- * job.h - one question or chat completion inside the worker: calls, waits, guardrails, result
+ * job.h - the questions and chat completions that the worker holds
  *
- * Purpose  tries the provider until there is an answer, another try is pointless or the time is up; then
- *          applies the guardrails and hands the result to the link.
- *
- *              CALLING --answer--> done      CALLING --error worth a try--> WAITING --timer--> CALLING
- *                                            CALLING --anything else--> failed
- *
- *          The pieces of a stream are handed on as they come; after the first of them there is no other try. A call that
- *          is ended before the provider has said what it used is accounted by an estimate.
- *
+ * Purpose  finds the run that a message of the gateway is about (run.h), and tells the link what comes of each.
  * Owner    jobs_start() copies what it needs of the message. The chunk or result given to `report` is borrowed
  *          until it returns.
  * Threads  the loop's thread.

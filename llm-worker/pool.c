@@ -10,6 +10,7 @@
 #include "llm-worker/budget.h"
 #include "llm-worker/choice.h"
 #include "llm-worker/climit.h"
+#include "llm-worker/latency.h"
 
 #define QUOTA_PAUSE_MS 60000 /* an account that is empty is asked again so often */
 
@@ -21,6 +22,7 @@ struct member {
     struct breaker breaker;
     struct climit climit;
     struct pacing pacing;
+    struct latency latency[2]; /* of whole answers, of first pieces */
     int64_t no_quota_until; /* 0: it has quota, as far as we know */
     int64_t in_flight;
     struct pass *first, *last; /* waiting for their turn */
@@ -271,6 +273,16 @@ void pool_learn(struct pool *p, struct pass *pass, const struct verdict *v, uint
     if (tokens)
         pacing_used(&m->pacing, tokens);
     learn_health(m, pass, v, now);
+}
+
+void pool_took(struct pool *p, const struct pass *pass, bool stream)
+{
+    latency_add(&p->members[pass->member].latency[stream], (clock_us() - pass->started_us) / 1000);
+}
+
+int64_t pool_p95(const struct pool *p, size_t member, bool stream)
+{
+    return latency_p95(&p->members[member].latency[stream]);
 }
 
 void pool_set_workers(struct pool *p, uint64_t workers)

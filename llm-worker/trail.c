@@ -5,7 +5,7 @@
 #include "common/base/clock.h"
 
 void trail_add(struct trail *t, const char *upstream, enum outcome outcome, const struct call_result *res,
-               const char *code, int64_t started_us, int64_t wait_us)
+               const char *code, int64_t started_us, int64_t wait_us, bool hedge)
 {
     int64_t took = clock_us() - started_us;
     size_t n = res ? res->request_id.n : 0;
@@ -24,6 +24,7 @@ void trail_add(struct trail *t, const char *upstream, enum outcome outcome, cons
         .upstream_id = {id, n},
         .code = str_of(code_copy),
         .upstream = str_of(upstream),
+        .hedge = hedge,
     };
 }
 

@@ -24,9 +24,9 @@ struct trail {
     } texts[UPSTREAM_ATTEMPTS_MAX];
 };
 
-/* A call that ends now. res: NULL when it was stopped. wait_us: before it. */
+/* A call that ends now. hedge: it was made while another one was under way. res: NULL when it was stopped. wait_us: before it. */
 void trail_add(struct trail *t, const char *upstream, enum outcome outcome, const struct call_result *res,
-               const char *code, int64_t started_us, int64_t wait_us);
+               const char *code, int64_t started_us, int64_t wait_us, bool hedge);
 struct list trail_list(struct trail *t);
 const char *trail_last_code(const struct trail *t);
 

@@ -42,6 +42,7 @@ struct event_attempt {
     struct str upstream_id; /* the provider's x-request-id */
     struct str code;        /* error.code, else error.type, of its answer */
     struct str upstream;    /* name of the upstream that was asked */
+    bool hedge;             /* it was asked while another call was under way */
 };
 
 /* How an upstream does: of one worker on its beats, of all in the gauges. */
