@@ -4,30 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The members of the object in `source`; false when it is none. *hold is to be freed in any case. */
-static bool read_object(struct jsonscan *hold, struct str source, const char *const *keys)
-{
-    *hold = (struct jsonscan){.n = 0};
-    return source.n > 0 && jsonscan(hold, source, keys) == JSONSCAN_OK && hold->top.type == VALUE_OBJECT;
-}
-
-static struct str source_of(const struct jsonscan *j, const char *key, enum value_type type)
-{
-    const struct value *v = jsonscan_get(j, key);
-
-    return v && v->type == type ? v->source : (struct str){NULL, 0};
-}
-
-static struct str text_of(const struct jsonscan *j, const char *key)
-{
-    const struct value *v = jsonscan_get(j, key);
-
-    return v && v->type == VALUE_STRING ? v->text : (struct str){NULL, 0};
-}
-
 static uint64_t count_of(const struct jsonscan *j, const char *key)
 {
-    struct str s = source_of(j, key, VALUE_INT);
+    struct str s = jsonscan_source(j, key, VALUE_INT);
 
     return s.n > 0 && s.n < 19 && s.p[0] != '-' ? strtoull(s.p, NULL, 10) : 0;
 }
@@ -43,15 +22,15 @@ static void read_usage(struct completion *c, struct str source)
     static const char *const out_keys[] = {"reasoning_tokens", "audio_tokens", NULL};
     struct jsonscan *usage = &c->hold[3], *in = &c->hold[4], *out = &c->hold[5];
 
-    c->has_usage = read_object(usage, source, keys);
+    c->has_usage = jsonscan_object(usage, source, keys);
     c->prompt_tokens = count_of(usage, "prompt_tokens");
     c->completion_tokens = count_of(usage, "completion_tokens");
     c->total_tokens = count_of(usage, "total_tokens");
-    if (read_object(in, source_of(usage, "prompt_tokens_details", VALUE_OBJECT), in_keys)) {
+    if (jsonscan_object(in, jsonscan_source(usage, "prompt_tokens_details", VALUE_OBJECT), in_keys)) {
         c->cached_tokens = count_of(in, "cached_tokens");
         c->list_price &= !count_of(in, "cache_write_tokens") && !count_of(in, "audio_tokens");
     }
-    if (read_object(out, source_of(usage, "completion_tokens_details", VALUE_OBJECT), out_keys)) {
+    if (jsonscan_object(out, jsonscan_source(usage, "completion_tokens_details", VALUE_OBJECT), out_keys)) {
         c->reasoning_tokens = count_of(out, "reasoning_tokens");
         c->list_price &= !count_of(out, "audio_tokens");
     }
@@ -67,9 +46,9 @@ static void read_root(struct completion *c)
 {
     const struct jsonscan *root = &c->hold[0];
 
-    c->model = text_of(root, "model");
-    c->list_price = is_usual_tier(text_of(root, "service_tier"));
-    read_usage(c, source_of(root, "usage", VALUE_OBJECT));
+    c->model = jsonscan_text(root, "model");
+    c->list_price = is_usual_tier(jsonscan_text(root, "service_tier"));
+    read_usage(c, jsonscan_source(root, "usage", VALUE_OBJECT));
 }
 
 int openai_read_completion(struct str body, struct completion *c)
@@ -81,16 +60,16 @@ int openai_read_completion(struct str body, struct completion *c)
     struct str choices = {NULL, 0};
 
     *c = (struct completion){.has_usage = false};
-    if (read_object(root, body, root_keys))
-        choices = source_of(root, "choices", VALUE_ARRAY);
-    if (!choices.n || !read_object(choice, jsonscan_next(choices, &(size_t){0}), choice_keys) ||
-        !read_object(message, source_of(choice, "message", VALUE_OBJECT), message_keys)) {
+    if (jsonscan_object(root, body, root_keys))
+        choices = jsonscan_source(root, "choices", VALUE_ARRAY);
+    if (!choices.n || !jsonscan_object(choice, jsonscan_next(choices, &(size_t){0}), choice_keys) ||
+        !jsonscan_object(message, jsonscan_source(choice, "message", VALUE_OBJECT), message_keys)) {
         bool json = root->top.source.n > 0;
         openai_free(c);
         return json ? -ENODATA : -EBADMSG;
     }
     c->message = message->top.source;
-    c->content = text_of(message, "content");
+    c->content = jsonscan_text(message, "content");
     read_root(c);
     return 0;
 }
@@ -117,9 +96,9 @@ static void take_error(struct str of, struct openai_error *e)
     static const char *const keys[] = {"code", "type", NULL};
     struct jsonscan error;
 
-    (void)read_object(&error, of, keys);
-    take_word(e->code, text_of(&error, "code"));
-    take_word(e->type, text_of(&error, "type"));
+    (void)jsonscan_object(&error, of, keys);
+    take_word(e->code, jsonscan_text(&error, "code"));
+    take_word(e->type, jsonscan_text(&error, "type"));
     jsonscan_free(&error);
 }
 
@@ -128,8 +107,8 @@ void openai_read_error(struct str body, struct openai_error *e)
     static const char *const keys[] = {"error", NULL};
     struct jsonscan root;
 
-    (void)read_object(&root, body, keys);
-    take_error(source_of(&root, "error", VALUE_OBJECT), e);
+    (void)jsonscan_object(&root, body, keys);
+    take_error(jsonscan_source(&root, "error", VALUE_OBJECT), e);
     jsonscan_free(&root);
 }
 
@@ -157,7 +136,7 @@ static bool find_answer(struct chunk *c, struct str choices)
 
     for (size_t at = 0; choices.n > 0 && (source = jsonscan_next(choices, &at)).n > 0;) {
         c->has_choices = true;
-        if (read_object(choice, source, keys) && count_of(choice, "index") == 0)
+        if (jsonscan_object(choice, source, keys) && count_of(choice, "index") == 0)
             return true;
         jsonscan_free(choice);
         *choice = (struct jsonscan){.n = 0};
@@ -170,11 +149,11 @@ static void read_delta(struct chunk *c, struct str source)
     static const char *const keys[] = {"content", "refusal", "tool_calls", NULL};
     struct jsonscan *delta = &c->part.hold[2];
 
-    if (!read_object(delta, source, keys))
+    if (!jsonscan_object(delta, source, keys))
         return;
-    c->part.content = text_of(delta, "content");
-    c->refusal = text_of(delta, "refusal");
-    c->tool_calls = source_of(delta, "tool_calls", VALUE_ARRAY);
+    c->part.content = jsonscan_text(delta, "content");
+    c->refusal = jsonscan_text(delta, "refusal");
+    c->tool_calls = jsonscan_source(delta, "tool_calls", VALUE_ARRAY);
     if (c->tool_calls.n > 0 && jsonscan_next(c->tool_calls, &(size_t){0}).n == 0)
         c->tool_calls.n = 0;
 }
@@ -185,19 +164,19 @@ int openai_read_chunk(struct str data, struct chunk *c)
     const struct jsonscan *root = &c->part.hold[0], *choice = &c->part.hold[1];
 
     *c = (struct chunk){.has_choices = false};
-    if (!read_object(&c->part.hold[0], data, keys)) {
+    if (!jsonscan_object(&c->part.hold[0], data, keys)) {
         openai_free_chunk(c);
         return -EBADMSG;
     }
     read_root(&c->part);
-    if (find_answer(c, source_of(root, "choices", VALUE_ARRAY))) {
-        read_delta(c, source_of(choice, "delta", VALUE_OBJECT));
-        c->finish_reason = text_of(choice, "finish_reason");
+    if (find_answer(c, jsonscan_source(root, "choices", VALUE_ARRAY))) {
+        read_delta(c, jsonscan_source(choice, "delta", VALUE_OBJECT));
+        c->finish_reason = jsonscan_text(choice, "finish_reason");
     }
     const struct value *error = jsonscan_get(root, "error");
     c->has_error = error && error->type != VALUE_NULL;
     if (c->has_error)
-        take_error(source_of(root, "error", VALUE_OBJECT), &c->error);
+        take_error(jsonscan_source(root, "error", VALUE_OBJECT), &c->error);
     return 0;
 }
 
@@ -215,15 +194,15 @@ bool openai_next_tool_call(struct str tool_calls, size_t *at, struct tool_call *
     if (source.n == 0)
         return false;
     *t = (struct tool_call){.has_index = false};
-    if (!read_object(&t->hold[0], source, keys))
+    if (!jsonscan_object(&t->hold[0], source, keys))
         return true;
-    t->has_index = source_of(&t->hold[0], "index", VALUE_INT).n > 0;
+    t->has_index = jsonscan_source(&t->hold[0], "index", VALUE_INT).n > 0;
     t->index = count_of(&t->hold[0], "index");
-    t->id = text_of(&t->hold[0], "id");
-    t->type = text_of(&t->hold[0], "type");
-    (void)read_object(&t->hold[1], source_of(&t->hold[0], "function", VALUE_OBJECT), function_keys);
-    t->name = text_of(&t->hold[1], "name");
-    t->arguments = text_of(&t->hold[1], "arguments");
+    t->id = jsonscan_text(&t->hold[0], "id");
+    t->type = jsonscan_text(&t->hold[0], "type");
+    (void)jsonscan_object(&t->hold[1], jsonscan_source(&t->hold[0], "function", VALUE_OBJECT), function_keys);
+    t->name = jsonscan_text(&t->hold[1], "name");
+    t->arguments = jsonscan_text(&t->hold[1], "arguments");
     return true;
 }
 

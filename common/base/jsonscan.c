@@ -498,6 +498,26 @@ const struct value *jsonscan_get(const struct jsonscan *j, const char *name)
     return NULL;
 }
 
+bool jsonscan_object(struct jsonscan *j, struct str source, const char *const *keys)
+{
+    *j = (struct jsonscan){.n = 0};
+    return source.n > 0 && jsonscan(j, source, keys) == JSONSCAN_OK && j->top.type == VALUE_OBJECT;
+}
+
+struct str jsonscan_source(const struct jsonscan *j, const char *name, enum value_type type)
+{
+    const struct value *v = jsonscan_get(j, name);
+
+    return v && v->type == type ? v->source : (struct str){NULL, 0};
+}
+
+struct str jsonscan_text(const struct jsonscan *j, const char *name)
+{
+    const struct value *v = jsonscan_get(j, name);
+
+    return v && v->type == VALUE_STRING ? v->text : (struct str){NULL, 0};
+}
+
 struct str jsonscan_next(struct str array, size_t *at)
 {
     struct jsonscan unused = {.n = 0};

@@ -72,6 +72,14 @@ void jsonscan_free(struct jsonscan *j);
 /* NULL when the object has no such member. */
 const struct value *jsonscan_get(const struct jsonscan *j, const char *key);
 
+/* For nested values: as jsonscan(), of an object's source; false when it is none, or empty. *j is to be freed in any
+ * case. */
+bool jsonscan_object(struct jsonscan *j, struct str source, const char *const *keys);
+
+/* A member's source, and the text of one that is a string; empty when there is none of that type. */
+struct str jsonscan_source(const struct jsonscan *j, const char *key, enum value_type type);
+struct str jsonscan_text(const struct jsonscan *j, const char *key);
+
 /* The element of an array at *at, which then is the next one's; an empty source when there is none. `array` is a
  * VALUE_ARRAY's source, *at 0 for the first. */
 struct str jsonscan_next(struct str array, size_t *at);

@@ -136,6 +136,27 @@ Test(jsonscan, deep_nesting_is_refused_without_recursion)
     free(text);
 }
 
+Test(jsonscan, members_of_a_nested_object)
+{
+    static const char *const both[] = {"a", "b", NULL};
+    struct jsonscan j;
+
+    cr_assert(jsonscan_object(&j, str_of("{\"a\":\"x\\n\",\"b\":[1]}"), both));
+    cr_expect(str_eq(jsonscan_text(&j, "a"), "x\n"));
+    cr_expect(str_eq(jsonscan_source(&j, "a", VALUE_STRING), "\"x\\n\""));
+    cr_expect(str_eq(jsonscan_source(&j, "b", VALUE_ARRAY), "[1]"));
+    cr_expect_null(jsonscan_source(&j, "b", VALUE_OBJECT).p);
+    cr_expect_null(jsonscan_text(&j, "b").p);
+    cr_expect_null(jsonscan_text(&j, "c").p);
+    jsonscan_free(&j);
+
+    static const char *const others[] = {"", "[]", "\"a\"", "{\"a\"", "{}}"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        cr_expect(!jsonscan_object(&j, str_of(others[i]), both), "%s", others[i]);
+        jsonscan_free(&j);
+    }
+}
+
 Test(jsonscan, elements)
 {
     static const struct {
