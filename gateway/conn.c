@@ -45,6 +45,32 @@ static enum conn_phase phase_of(const struct conn *c)
     return c->phase;
 }
 
+void conn_gone(struct conn *c)
+{
+    if (c->gone)
+        c->gone(c->gone_arg);
+    c->gone = NULL;
+}
+
+/* connect(2): AF_UNSPEC dissolves the association, for TCP by a reset. */
+static void reset(int fd)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    if (connect(fd, &nobody, sizeof nobody) < 0)
+        shutdown(fd, SHUT_RDWR);
+}
+
+void conn_cut(struct conn *c)
+{
+    if (c->fd >= 0 && c->unframed)
+        reset(c->fd);
+    else if (c->fd >= 0)
+        shutdown(c->fd, SHUT_RDWR);
+    c->cut = true;
+    pthread_cond_broadcast(&c->idle);
+}
+
 /* With c->lock held. */
 static void show_out(struct conn *c)
 {
@@ -52,7 +78,10 @@ static void show_out(struct conn *c)
 
     c->shown_out = true;
     c->late = phase == CONN_HEAD || phase == CONN_BODY;
-    shutdown(c->fd, phase == CONN_WRITING ? SHUT_RDWR : SHUT_RD);
+    if (phase == CONN_WRITING)
+        conn_cut(c);
+    else
+        shutdown(c->fd, SHUT_RD);
 }
 
 /* With c->lock held. What has just arrived on an idle connection is a request, not idleness. */
@@ -94,7 +123,6 @@ struct conn *conn_new(struct conns *all)
     c->refs = 1;
     c->fd = -1;
     c->since_ms = clock_ms();
-    c->waited = BUF_INIT(0);
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -126,7 +154,6 @@ void conn_unref(struct conn *c)
         return;
     pthread_mutex_destroy(&c->lock);
     pthread_cond_destroy(&c->idle);
-    buf_free(&c->waited);
     free(c);
 }
 
@@ -144,9 +171,7 @@ void conn_close(struct conn *c)
     pthread_mutex_lock(&c->lock);
     c->closed = true;
     c->fd = -1;
-    if (c->gone)
-        c->gone(c->gone_arg);
-    c->gone = NULL;
+    conn_gone(c);
     pthread_mutex_unlock(&c->lock);
     conn_unref(c);
 }
@@ -202,12 +227,13 @@ bool conn_wait_idle(struct conn *c)
     bool gone = false;
 
     pthread_mutex_lock(&c->lock);
-    while (c->busy && !gone) {
+    while (c->busy && !c->cut && !gone) {
         struct timespec until = after_ms(LOOK_AROUND_MS);
         pthread_cond_timedwait(&c->idle, &c->lock, &until);
         gone =
             c->busy && (atomic_load(&c->all->stopping) || (c->fd >= 0 && !c->shown_out && peer_gone(c->fd)));
     }
+    gone |= c->cut;
     pthread_mutex_unlock(&c->lock);
     return !gone;
 }
@@ -261,7 +287,9 @@ void conns_stop(struct conns *all)
     pthread_mutex_lock(&all->lock);
     for (struct conn *c = all->first; c; c = c->next) {
         pthread_mutex_lock(&c->lock);
-        if (c->fd >= 0)
+        if (c->unframed)
+            conn_cut(c);
+        else if (c->fd >= 0)
             shutdown(c->fd, SHUT_RD);
         pthread_mutex_unlock(&c->lock);
     }

@@ -22,7 +22,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/base/buf.h"
 #include "gateway/framing.h"
 
 struct conns {
@@ -30,7 +29,7 @@ struct conns {
     struct conn *first;
     int count;
     int limit;
-    int64_t head_ms, body_ms, keep_alive_ms;
+    int64_t head_ms, body_ms, keep_alive_ms, slow_ms;
     atomic_bool stopping; /* nobody keeps a promise any more */
 };
 
@@ -54,11 +53,12 @@ struct conn {
     bool in_hand;          /* a handler runs */
     bool shown_out;        /* we ended the input: its end says nothing about the client */
     bool late;             /* and it was in the middle of a request: 408 */
+    bool cut;              /* we ended both ways: nothing can be answered here any more */
+    bool unframed;         /* the answer ends with the connection: only a reset tells that it was cut */
     enum conn_phase phase; /* what comes in; see conn_phase() */
     int64_t since_ms;
     void (*gone)(void *arg); /* of the promise; NULL: there is none */
     void *gone_arg;
-    struct buf waited; /* the answer, when the connection's thread waits for it and sends it itself */
 };
 
 void conns_init(struct conns *all);
@@ -73,7 +73,11 @@ void conn_writing(struct conn *c, bool writing);
 void conn_in_hand(struct conn *c, bool in_hand);
 void conn_is_idle(struct conn *c); /* nothing is owed any more */
 
-/* Until nothing is owed, or the client has left (false), or nobody will answer any more (false). */
+/* With c->lock held. */
+void conn_gone(struct conn *c); /* calls `gone` unless it has been */
+void conn_cut(struct conn *c);  /* an answer that is not all out stays half; its client can tell */
+
+/* Until nothing is owed; false: the client has left, or nothing will be answered any more. */
 bool conn_wait_idle(struct conn *c);
 
 void conns_sweep(struct conns *all, int64_t now_ms);

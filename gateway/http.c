@@ -34,6 +34,7 @@ struct http {
     struct loop *loop;
     struct http_conf conf;
     struct conns conns;
+    struct senders senders;
     struct loop_timer sweep;
     atomic_int answers; /* being made or sent */
     struct loop_timer quiet;
@@ -41,12 +42,21 @@ struct http {
     void *when_quiet_arg;
 };
 
-struct http_promise {
+struct http_stream {
     struct http *http;
     struct conn *conn;
-    bool head_only;
-    bool thread_waits;
+    bool head_only, one_zero;
     enum reply_connection connection;
+    struct sender sender;
+    bool ends;  /* the connection, whose thread goes on reading */
+    bool ended; /* nobody but the sender has it any more */
+    bool full;  /* `taken` is owed */
+    void (*taken)(void *arg);
+    void *arg;
+};
+
+struct http_promise {
+    struct http_stream stream; /* what it becomes, also when the answer comes in one piece */
 };
 
 /* One request while its handler runs. */
@@ -155,13 +165,18 @@ static bool has_token(const char *list, const char *token)
     return false;
 }
 
+static bool is_one_one(const struct mg_request_info *info)
+{
+    return info->http_version && strcmp(info->http_version, "1.1") == 0;
+}
+
 /* Closing wins (RFC 9112 9.3), and where civetweb would close, the thread must not return before the answer is out:
  * it stays open when its first Connection field says so, or when there is none in HTTP/1.1. */
 static enum reply_connection connection_of(const struct in_hand *in)
 {
     const struct mg_request_info *info = mg_get_request_info(in->mg);
     const char *first = mg_get_header(in->mg, "Connection");
-    bool one_one = info->http_version && strcmp(info->http_version, "1.1") == 0;
+    bool one_one = is_one_one(info);
 
     if (in->ends || mg_get_header(in->mg, "Upgrade"))
         return REPLY_CLOSE;
@@ -281,24 +296,27 @@ void http_answer(struct http_request *q, const struct reply *r)
     buf_free(&out);
 }
 
+static void on_moved(void *arg);
+
 struct http_promise *http_later(struct http_request *q, void (*gone)(void *arg), void *arg)
 {
     struct in_hand *in = q->hold;
     struct conn *c = in->conn;
     struct http_promise *p = xcalloc(1, sizeof *p);
+    struct http_stream *s = &p->stream;
 
     leave_body(in);
-    enum reply_connection connection = connection_of(in);
     in->later = true;
     enter(in->http);
-    pthread_mutex_lock(&c->lock);
-    *p = (struct http_promise){
+    *s = (struct http_stream){
         .http = in->http,
         .conn = c,
         .head_only = str_eq(q->method, "HEAD"),
-        .thread_waits = connection == REPLY_CLOSE,
-        .connection = connection,
+        .one_zero = !is_one_one(mg_get_request_info(in->mg)),
+        .connection = connection_of(in),
+        .sender = {.all = &in->http->senders, .conn = c, .moved = on_moved, .arg = s},
     };
+    pthread_mutex_lock(&c->lock);
     conn_ref(c);
     c->busy = true;
     c->gone = gone;
@@ -307,53 +325,137 @@ struct http_promise *http_later(struct http_request *q, void (*gone)(void *arg),
     return p;
 }
 
-static void answered(void *arg)
+/* Answers that come later. */
+
+/* The last of it is out, or never will be. */
+static void finish(struct http_stream *s)
 {
-    leave(arg);
+    struct conn *c = s->conn;
+
+    pthread_mutex_lock(&c->lock);
+    sender_drop(&s->sender);
+    c->unframed = false; /* all of it is out: no reset, just the end */
+    if (s->ends)
+        conn_cut(c);
+    pthread_mutex_unlock(&c->lock);
+    conn_is_idle(c);
+    conn_unref(c);
+    leave(s->http);
+    free(s);
 }
 
-/* With the connection locked. */
-static enum http_sent send_now(struct http *h, struct conn *c, struct buf *out)
+static void on_moved(void *arg)
 {
-    enter(h); /* until the last of it is out */
-    enum sender_result sent = sender_send(h->loop, c, out, answered, h);
+    struct http_stream *s = arg;
 
-    c->busy = sent == SENDER_LATER;
-    if (!c->busy)
-        leave(h);
-    return sent == SENDER_BROKEN ? HTTP_BROKEN : HTTP_SENT; /* the connection's thread sees that, too */
+    if (s->ended && s->sender.state != SENDER_WAITING) {
+        finish(s);
+    } else if (s->full && s->sender.state != SENDER_BROKEN && s->sender.out.len < HTTP_STREAM_LOW) {
+        s->full = false;
+        s->taken(s->arg);
+    }
+}
+
+/* Nothing is added any more. */
+static enum http_sent end(struct http_stream *s, bool whole)
+{
+    struct conn *c = s->conn;
+
+    pthread_mutex_lock(&c->lock);
+    bool left = c->closed || s->sender.state == SENDER_BROKEN;
+    c->gone = NULL;
+    s->ended = true;
+    s->full = s->sender.grows = false;
+    bool broken = sender_now(&s->sender) == SENDER_BROKEN;
+    if (left || !whole)
+        sender_cut(&s->sender);
+    bool waits = s->sender.state == SENDER_WAITING;
+    pthread_mutex_unlock(&c->lock);
+    if (!waits)
+        finish(s);
+    return left ? HTTP_GONE : broken ? HTTP_BROKEN : HTTP_SENT;
 }
 
 enum http_sent http_send(struct http_promise *p, const struct reply *r)
 {
-    struct http *h = p->http;
-    struct conn *c = p->conn;
-    struct buf out = BUF_INIT(r->body.n + 2 * HTTP_HEADERS_MAX);
-    enum http_sent sent = HTTP_SENT;
+    struct http_stream *s = &p->stream;
 
-    reply_render(&out, r, p->head_only, p->connection);
+    s->sender.out = BUF_INIT(r->body.n + 2 * HTTP_HEADERS_MAX);
+    reply_render(&s->sender.out, r, s->head_only, s->connection);
+    return end(s, true);
+}
+
+/* A piece on its way into `out`. */
+static void add(struct http_stream *s, struct str piece)
+{
+    if (s->head_only || piece.n == 0)
+        return;
+    if (s->one_zero)
+        buf_append(&s->sender.out, piece.p, piece.n);
+    else
+        reply_render_chunk(&s->sender.out, piece);
+}
+
+enum http_sent http_stream_begin(struct http_stream **out, struct http_promise *p, const struct reply *r,
+                                 void (*taken)(void *arg), void *arg)
+{
+    struct http_stream *s = &p->stream;
+    struct conn *c = s->conn;
+
+    s->taken = taken;
+    s->arg = arg;
+    assert(r->body.n <= HTTP_PIECE_MAX);
+    s->sender.grows = true;
+    s->sender.out = BUF_INIT(HTTP_STREAM_MAX + HTTP_PIECE_MAX + 2 * HTTP_HEADERS_MAX);
+    reply_render_head(&s->sender.out, r, !s->one_zero, s->one_zero ? REPLY_CLOSE : s->connection);
+    add(s, r->body);
     pthread_mutex_lock(&c->lock);
-    c->gone = NULL;
-    if (c->closed) {
-        sent = HTTP_GONE;
-    } else if (p->thread_waits) {
-        buf_free(&c->waited);
-        c->waited = out;
-        out = BUF_INIT(0);
-        c->busy = false;
-    } else {
-        sent = send_now(h, c, &out);
-    }
-    if (!c->busy) {
-        c->since_ms = clock_ms();
-        pthread_cond_broadcast(&c->idle);
-    }
+    c->unframed = s->one_zero;
+    s->ends = s->one_zero && s->connection != REPLY_CLOSE;
+    bool lost = sender_now(&s->sender) == SENDER_BROKEN;
     pthread_mutex_unlock(&c->lock);
-    conn_unref(c);
-    leave(h);
-    buf_free(&out);
-    free(p);
-    return sent;
+    *out = lost ? NULL : s;
+    if (lost)
+        finish(s);
+    return lost ? HTTP_GONE : HTTP_SENT;
+}
+
+/* Not at the end of the turn: it is much. */
+static void add_much(struct http_stream *s, struct str piece)
+{
+    pthread_mutex_lock(&s->conn->lock);
+    if (s->sender.out.len > HTTP_STREAM_MAX || piece.n > HTTP_PIECE_MAX) {
+        sender_cut(&s->sender);
+    } else {
+        add(s, piece);
+        sender_now(&s->sender);
+    }
+    pthread_mutex_unlock(&s->conn->lock);
+}
+
+enum http_room http_stream_put(struct http_stream *s, struct str piece)
+{
+    struct sender *out = &s->sender;
+
+    if (out->state != SENDER_BROKEN && piece.n > 0) {
+        if (out->out.len + piece.n > HTTP_STREAM_HIGH) {
+            add_much(s, piece);
+        } else {
+            add(s, piece);
+            sender_soon(out);
+        }
+    }
+    if (out->state == SENDER_BROKEN)
+        return HTTP_LOST;
+    s->full |= out->out.len > HTTP_STREAM_HIGH;
+    return s->full ? HTTP_FULL : HTTP_ROOM;
+}
+
+enum http_sent http_stream_end(struct http_stream *s, bool whole)
+{
+    if (whole && !s->one_zero && !s->head_only)
+        reply_render_chunk(&s->sender.out, (struct str){0});
+    return end(s, whole);
 }
 
 /* civetweb's callbacks. */
@@ -394,8 +496,8 @@ static void handle(struct http *h, struct in_hand *in)
     free(path);
     buf_free(&in->body);
     bool closes = connection_of(in) == REPLY_CLOSE;
-    if (in->later && closes && conn_wait_idle(c))
-        in->ends |= !sender_write(c, buf_str(&c->waited));
+    if (in->later && closes)
+        conn_wait_idle(c);
     if (closes || in->ends)
         mg_disable_connection_keep_alive(in->mg);
     if (in->ends)
@@ -506,10 +608,12 @@ int http_start(struct http **out, struct loop *l, const struct http_conf *c)
     h->loop = l;
     h->conf = *c;
     conns_init(&h->conns);
+    senders_init(&h->senders, l);
     h->conns.limit = c->threads;
     h->conns.head_ms = c->head_ms;
     h->conns.body_ms = c->body_ms;
     h->conns.keep_alive_ms = c->keep_alive_ms;
+    h->conns.slow_ms = c->slow_ms;
     h->sweep = (struct loop_timer){.fn = on_sweep, .arg = h};
     h->quiet = (struct loop_timer){.fn = look_for_quiet, .arg = h};
     mg_init_library(0);
@@ -541,6 +645,9 @@ void http_stop(struct http *h)
 
 void http_free(struct http *h)
 {
+    if (!h)
+        return;
     http_stop(h);
+    senders_stop(&h->senders);
     free(h);
 }

@@ -103,8 +103,8 @@ enum http_sent http_stream_begin(struct http_stream **out, struct http_promise *
 enum http_room {
     HTTP_ROOM,
     HTTP_FULL, /* more than HTTP_STREAM_HIGH bytes wait for the client: `taken` is called once when fewer than
-                  HTTP_STREAM_LOW do, unless the stream is lost or ended before. What is put meanwhile is kept
-                  until HTTP_STREAM_MAX wait; then the client is cut off. */
+                  HTTP_STREAM_LOW do, unless the stream is lost or ended before. What is put meanwhile is kept,
+                  but a piece that finds more than HTTP_STREAM_MAX waiting gets the client cut off. */
     HTTP_LOST, /* nothing goes out any more: `gone` has been called */
 };
 

@@ -1,5 +1,6 @@
 #include "gateway/reply.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "common/base/json.h"
@@ -53,7 +54,9 @@ static const char *date(void)
     return text;
 }
 
-void reply_render(struct buf *out, const struct reply *r, bool head_only, enum reply_connection connection)
+/* framing: the fields that tell where the body ends. */
+static void render_head(struct buf *out, const struct reply *r, const char *framing,
+                        enum reply_connection connection)
 {
     static const char *const connections[] = {
         [REPLY_KEEP] = "",
@@ -62,8 +65,7 @@ void reply_render(struct buf *out, const struct reply *r, bool head_only, enum r
     };
     const char *type = r->type ? r->type : REPLY_JSON;
 
-    buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Length: %zu\r\n", r->status, reason(r->status),
-               date(), r->body.n);
+    buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s", r->status, reason(r->status), date(), framing);
     if (*type)
         buf_printf(out, "Content-Type: %s\r\n", type);
     buf_append(out, r->headers.p, r->headers.n);
@@ -73,8 +75,28 @@ void reply_render(struct buf *out, const struct reply *r, bool head_only, enum r
         buf_printf(out, "Retry-After: %d\r\n", r->retry_after);
     buf_puts(out, connections[connection]);
     buf_puts(out, "\r\n");
+}
+
+void reply_render(struct buf *out, const struct reply *r, bool head_only, enum reply_connection connection)
+{
+    char length[48];
+
+    snprintf(length, sizeof length, "Content-Length: %zu\r\n", r->body.n);
+    render_head(out, r, length, connection);
     if (!head_only)
         buf_append(out, r->body.p, r->body.n);
+}
+
+void reply_render_head(struct buf *out, const struct reply *r, bool chunked, enum reply_connection connection)
+{
+    render_head(out, r, chunked ? "Transfer-Encoding: chunked\r\n" : "", connection);
+}
+
+void reply_render_chunk(struct buf *out, struct str piece)
+{
+    buf_printf(out, "%zx\r\n", piece.n);
+    buf_append(out, piece.p, piece.n);
+    buf_append(out, "\r\n", 2);
 }
 
 struct reply reply_detail(struct buf *hold, int status, const char *detail)

@@ -33,6 +33,11 @@ enum reply_connection {
 /* head_only: HEAD's answer, all headers and no body. */
 void reply_render(struct buf *out, const struct reply *r, bool head_only, enum reply_connection connection);
 
+/* The head of an answer in pieces: chunked, or ending with the connection. */
+void reply_render_head(struct buf *out, const struct reply *r, bool chunked,
+                       enum reply_connection connection);
+void reply_render_chunk(struct buf *out, struct str piece); /* an empty one is the last */
+
 /* {"detail":"…"} in the words of the API. The body is borrowed from `hold`. */
 struct reply reply_detail(struct buf *hold, int status, const char *detail);
 

@@ -10,7 +10,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/limits.h"
-#include "common/base/mem.h"
+
+#define OUT_KEPT 1024
 
 /* Bytes that went out, 0 when the socket takes none now, or -1. */
 static ssize_t put(int fd, const char *p, size_t n)
@@ -20,10 +21,10 @@ static ssize_t put(int fd, const char *p, size_t n)
     return sent >= 0 ? sent : errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
-static bool writable(int fd)
+static bool writable(int fd, int64_t patience_ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
-    struct timespec patience = {.tv_sec = HTTP_SLOW_MS / 1000};
+    struct timespec patience = {.tv_sec = patience_ms / 1000, .tv_nsec = patience_ms % 1000 * 1000000};
 
     return ppoll(&p, 1, &patience, NULL) == 1 && !(p.revents & (POLLERR | POLLHUP));
 }
@@ -32,7 +33,7 @@ static bool write_slowly(struct conn *c, struct str bytes)
 {
     while (bytes.n > 0) {
         ssize_t sent = put(c->fd, bytes.p, bytes.n);
-        if (sent < 0 || (sent == 0 && !writable(c->fd)))
+        if (sent < 0 || (sent == 0 && !writable(c->fd, c->all->slow_ms)))
             return false;
         bytes.p += sent;
         bytes.n -= (size_t)sent;
@@ -54,86 +55,171 @@ bool sender_write(struct conn *c, struct str bytes)
     return all;
 }
 
-/* It has its own descriptor of the same socket, because civetweb may close its one at any time. */
-struct slow {
-    struct loop *loop;
-    struct conn *conn;
-    struct loop_io io;
-    struct loop_timer patience;
-    struct buf out;
-    void (*done)(void *arg);
-    void *arg;
-};
+/* Lists. */
 
-static void slow_done(struct slow *s)
+static void leave_list(struct sender *s)
 {
-    loop_io_clear(s->loop, &s->io);
-    loop_timer_clear(s->loop, &s->patience);
-    close(s->io.fd);
-    conn_is_idle(s->conn);
-    conn_unref(s->conn);
-    s->done(s->arg);
+    if (!s->at)
+        return;
+    *s->at = s->next;
+    if (s->next)
+        s->next->at = s->at;
+    s->at = NULL;
+}
+
+static void enter_list(struct sender *s, struct sender **list)
+{
+    leave_list(s);
+    s->next = *list;
+    if (s->next)
+        s->next->at = &s->next;
+    s->at = list;
+    *list = s;
+}
+
+/* On the loop's thread. */
+
+/* Few pieces are larger, and thousands of streams are open at once. */
+static void empty(struct buf *out)
+{
+    if (out->cap > OUT_KEPT)
+        buf_free(out);
+    else
+        buf_reset(out);
+}
+
+/* With the connection locked. */
+static void settle(struct sender *s, enum sender_state state)
+{
+    leave_list(s);
+    if (s->state == SENDER_WAITING) {
+        loop_io_clear(s->all->loop, &s->io);
+        loop_timer_clear(s->all->loop, &s->patience);
+        close(s->io.fd);
+        s->conn->writing = false;
+        s->conn->since_ms = clock_ms();
+    }
+    s->state = state;
+    empty(&s->out);
+}
+
+void sender_drop(struct sender *s)
+{
+    settle(s, SENDER_BROKEN);
     buf_free(&s->out);
-    free(s);
 }
 
-/* The client reads nothing: end the connection, civetweb's thread sees it and closes. */
-static void slow_expired(void *arg)
+void sender_cut(struct sender *s)
 {
-    struct slow *s = arg;
-
-    shutdown(s->io.fd, SHUT_RDWR);
-    slow_done(s);
+    conn_cut(s->conn);
+    sender_drop(s);
+    conn_gone(s->conn);
 }
 
-static void slow_writable(void *arg, uint32_t events)
+/* The client reads nothing; civetweb's thread sees the end of the connection and closes. */
+static void on_patience(void *arg)
 {
-    struct slow *s = arg;
-    ssize_t sent = put(s->io.fd, s->out.data, s->out.len);
+    struct sender *s = arg;
+
+    pthread_mutex_lock(&s->conn->lock);
+    sender_cut(s);
+    pthread_mutex_unlock(&s->conn->lock);
+    s->moved(s->arg);
+}
+
+static void be_patient(struct sender *s)
+{
+    loop_timer_set(s->all->loop, &s->patience, clock_ms() + s->conn->all->slow_ms);
+}
+
+static void on_writable(void *arg, uint32_t events)
+{
+    struct sender *s = arg;
 
     (void)events;
+    pthread_mutex_lock(&s->conn->lock);
+    ssize_t sent = put(s->io.fd, s->out.data, s->out.len);
     if (sent < 0) {
-        slow_expired(s);
-        return;
+        sender_cut(s);
+    } else if ((size_t)sent == s->out.len) {
+        settle(s, SENDER_IDLE);
+    } else if (sent > 0) {
+        buf_consume(&s->out, (size_t)sent);
+        be_patient(s);
+        if (s->grows)
+            s->conn->since_ms = clock_ms();
     }
-    buf_consume(&s->out, (size_t)sent);
-    if (s->out.len == 0)
-        slow_done(s);
-    else if (sent > 0)
-        loop_timer_set(s->loop, &s->patience, clock_ms() + HTTP_SLOW_MS);
+    pthread_mutex_unlock(&s->conn->lock);
+    if (sent != 0)
+        s->moved(s->arg);
 }
 
-enum sender_result sender_send(struct loop *l, struct conn *c, struct buf *out, void (*done)(void *arg),
-                               void *arg)
+/* False: there is no descriptor left for it. */
+static bool wait_for_client(struct sender *s)
 {
-    ssize_t sent = put(c->fd, out->data, out->len);
+    int fd = dup(s->conn->fd);
 
-    if (sent < 0)
-        return SENDER_BROKEN;
-    buf_consume(out, (size_t)sent);
-    if (out->len == 0)
-        return SENDER_DONE;
-    int fd = dup(c->fd);
-    if (fd < 0) {
-        shutdown(c->fd, SHUT_RDWR); /* half an answer must not look like a whole one */
-        return SENDER_BROKEN;
-    }
-    struct slow *s = xcalloc(1, sizeof *s);
-    *s = (struct slow){
-        .loop = l,
-        .conn = c,
-        .io = {.fd = fd, .fn = slow_writable, .arg = s},
-        .patience = {.fn = slow_expired, .arg = s},
-        .out = *out,
-        .done = done,
-        .arg = arg,
-    };
-    *out = BUF_INIT(0);
-    conn_ref(c);
-    c->writing = true;
-    c->since_ms = clock_ms();
-    if (loop_io_set(l, &s->io, EPOLLOUT) < 0)
+    if (fd < 0)
+        return false;
+    s->io = (struct loop_io){.fd = fd, .fn = on_writable, .arg = s};
+    s->patience = (struct loop_timer){.fn = on_patience, .arg = s};
+    s->state = SENDER_WAITING;
+    s->conn->writing = true;
+    s->conn->since_ms = clock_ms();
+    enter_list(s, &s->all->waiting);
+    if (loop_io_set(s->all->loop, &s->io, EPOLLOUT) < 0)
         abort();
-    loop_timer_set(l, &s->patience, clock_ms() + HTTP_SLOW_MS);
-    return SENDER_LATER;
+    be_patient(s);
+    return true;
+}
+
+enum sender_state sender_now(struct sender *s)
+{
+    if (s->state == SENDER_WAITING || s->state == SENDER_BROKEN)
+        return s->state;
+    ssize_t sent = s->conn->closed ? -1 : put(s->conn->fd, s->out.data, s->out.len);
+
+    if (sent >= 0 && (size_t)sent == s->out.len) {
+        settle(s, SENDER_IDLE);
+        return s->state;
+    }
+    if (sent > 0)
+        buf_consume(&s->out, (size_t)sent);
+    if (sent < 0 || !wait_for_client(s))
+        sender_cut(s);
+    return s->state;
+}
+
+void sender_soon(struct sender *s)
+{
+    if (s->state != SENDER_IDLE || s->out.len == 0)
+        return;
+    s->state = SENDER_SOON;
+    if (!s->all->soon)
+        loop_timer_set(s->all->loop, &s->all->flush, 0); /* due at once: timers come last in a turn */
+    enter_list(s, &s->all->soon);
+}
+
+static void on_flush(void *arg)
+{
+    struct senders *all = arg;
+
+    while (all->soon) {
+        struct conn *c = all->soon->conn;
+        pthread_mutex_lock(&c->lock);
+        sender_now(all->soon);
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
+void senders_init(struct senders *all, struct loop *l)
+{
+    *all = (struct senders){.loop = l, .flush = {.fn = on_flush, .arg = all}};
+}
+
+void senders_stop(struct senders *all)
+{
+    loop_timer_clear(all->loop, &all->flush);
+    while (all->waiting)
+        on_patience(all->waiting);
 }
