@@ -59,7 +59,8 @@ void chat_write(struct buf *out, const struct chat *c, bool stream)
     else if (usage.n)
         write_with(out, request, usage.p, usage.p + usage.n, "true");
     else if (*options.p == '{')
-        write_with(out, request, options.p + 1, options.p + 1, jsonscan_next(options, &(size_t){0}).n ? USAGE "," : USAGE);
+        write_with(out, request, options.p + 1, options.p + 1,
+                   jsonscan_next(options, &(size_t){0}).n ? USAGE "," : USAGE);
     else
         buf_append(out, request.p, request.n);
 }

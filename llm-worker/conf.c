@@ -91,8 +91,10 @@ static const struct conf_row rows[] = {
      .type = CONF_BOOL,
      .offset = AT(hedge),
      .def = "false",
-     .doc = "Asks a second time, at another upstream where there is one, when an answer (of a stream: its first piece) takes "
-            "longer than 95 in 100 of the last ones; the first to come is taken, the other call is ended. Each one costs a "
+     .doc = "Asks a second time, at another upstream where there is one, when an answer (of a stream: its "
+            "first piece) takes "
+            "longer than 95 in 100 of the last ones; the first to come is taken, the other call is ended. "
+            "Each one costs a "
             "call of LLM_RETRY_BUDGET, and perhaps the provider's tokens."},
     {.name = "LLM_BREAKER_FAILURES",
      .type = CONF_INT,

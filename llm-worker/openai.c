@@ -116,7 +116,7 @@ bool openai_is_object(struct str body)
 {
     static const char *const keys[] = {NULL};
     struct jsonscan root;
-    bool is = read_object(&root, body, keys);
+    bool is = jsonscan_object(&root, body, keys);
 
     jsonscan_free(&root);
     return is;

@@ -20,7 +20,7 @@
 struct completion {
     struct str message; /* JSON */
     struct str content; /* its text; .p is NULL when it holds something else, like calls of tools */
-    struct str model; /* empty when the answer names none */
+    struct str model;   /* empty when the answer names none */
     bool has_usage;
     uint64_t prompt_tokens;
     uint64_t completion_tokens;

@@ -23,7 +23,7 @@ struct member {
     struct climit climit;
     struct pacing pacing;
     struct latency latency[2]; /* of whole answers, of first pieces */
-    int64_t no_quota_until; /* 0: it has quota, as far as we know */
+    int64_t no_quota_until;    /* 0: it has quota, as far as we know */
     int64_t in_flight;
     struct pass *first, *last; /* waiting for their turn */
     struct loop_timer turn;    /* when the headers allow the next one */

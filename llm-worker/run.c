@@ -69,13 +69,13 @@ static void set_scores(struct job *to, const struct run *r, struct str answer)
 }
 
 /* The provider has been asked, and will not say any more what that has used. */
-static void estimate_usage(struct job *to, const struct leg *leg, uint64_t deltas, uint64_t delta_bytes)
+static void estimate_usage(struct job *to, const struct leg *leg, const struct estimate *said)
 {
     if (to->has_usage)
         return;
     to->has_usage = to->usage_estimated = to->has_cost = true;
     to->prompt_tokens = estimate_prompt(leg->pass.body);
-    to->completion_tokens = estimate_completion(deltas, delta_bytes);
+    to->completion_tokens = estimate_tokens(said);
     to->total_tokens = to->prompt_tokens + to->completion_tokens;
 }
 
@@ -89,8 +89,8 @@ static void set_stream(struct job *to, const struct leg *leg)
     to->truncated = sum.truncated;
     if (leg->run->chat)
         to->answer = sum.message;
-    if (sum.deltas || leg->pass.call)
-        estimate_usage(to, leg, sum.deltas, sum.delta_bytes);
+    if (sum.said.pieces || leg->pass.call)
+        estimate_usage(to, leg, &sum.said);
 }
 
 /* A stream that broke off has said something, and used something. */
@@ -149,7 +149,8 @@ static void succeed(struct leg *leg, const struct completion *c)
 }
 
 /* For whoever runs the service: what happened, where, and what to look at. */
-static void describe(struct buf *text, const struct verdict *v, const char *url, const char *code, bool stream)
+static void describe(struct buf *text, const struct verdict *v, const char *url, const char *code,
+                     bool stream)
 {
     if (v->status >= 300 && v->status < 400)
         buf_printf(text, "%s answered %d, a redirect, which is not followed: is the base URL right?", url,
@@ -199,7 +200,8 @@ static void give_up(struct leg *leg, const struct verdict *v, enum retry_why why
 
 /* Calls. */
 
-static void note_attempt(struct leg *leg, const struct call_result *res, enum outcome outcome, const char *code)
+static void note_attempt(struct leg *leg, const struct call_result *res, enum outcome outcome,
+                         const char *code)
 {
     struct run *r = leg->run;
 
@@ -302,7 +304,8 @@ static void on_slow(void *arg)
 
 static bool another_may_help(const struct run *r, const struct verdict *v)
 {
-    return !r->winner && retry_elsewhere(v) && r->trail.n < UPSTREAM_ATTEMPTS_MAX && clock_ms() < r->deadline_ms;
+    return !r->winner && retry_elsewhere(v) && r->trail.n < UPSTREAM_ATTEMPTS_MAX &&
+           clock_ms() < r->deadline_ms;
 }
 
 static struct retry decide(const struct leg *leg, const struct verdict *v, int64_t now)
@@ -579,7 +582,7 @@ void run_stop(struct run *r)
 
     for (size_t i = 0; i < ARRAY_LEN(r->legs); i++)
         if (r->legs[i].pass.call) {
-            estimate_usage(&result, &r->legs[i], 0, 0);
+            estimate_usage(&result, &r->legs[i], &(struct estimate){.pieces = 0});
             note_attempt(&r->legs[i], NULL, OUTCOME_CANCELLED, "");
         }
     fail_with(r, &result, "cancelled", "stopped before the provider had answered");

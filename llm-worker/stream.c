@@ -28,12 +28,12 @@ struct stream {
     bool begun;
     struct wordcut cut;
     struct assembly message; /* of a chat completion */
-    struct buf text;          /* of a question */
-    struct buf bytes;         /* of the piece in hand */
-    struct buf json;          /* of the summary */
+    struct buf text;         /* of a question */
+    struct buf bytes;        /* of the piece in hand */
+    struct buf json;         /* of the summary */
     struct buf model;
     struct completion whole;
-    uint64_t deltas, delta_bytes;
+    struct estimate said;
     struct openai_error error;
 };
 
@@ -95,10 +95,9 @@ static void note(struct stream *s, const struct chunk *c)
         buf_append(&s->model, c->part.model.p, c->part.model.n);
     add_usage(&s->whole, &c->part);
     s->finished |= c->finish_reason.n > 0;
-    if (c->part.content.n || c->tool_calls.n) {
-        s->deltas++;
-        s->delta_bytes += c->part.content.n + c->tool_calls.n;
-    }
+    estimate_add(&s->said, c->part.content);
+    estimate_add(&s->said, c->refusal);
+    estimate_add(&s->said, c->tool_calls);
 }
 
 static void take_text(struct stream *s, struct str text)
@@ -192,8 +191,7 @@ struct stream_summary stream_summary(struct stream *s)
     struct stream_summary sum = {
         .whole = s->whole,
         .truncated = s->cut.truncated,
-        .deltas = s->deltas,
-        .delta_bytes = s->delta_bytes,
+        .said = s->said,
         .error = &s->error,
     };
 
@@ -220,7 +218,7 @@ void stream_reset(struct stream *s)
     buf_reset(&s->text);
     buf_reset(&s->model);
     s->whole = (struct completion){.list_price = true};
-    s->deltas = s->delta_bytes = 0;
+    s->said = (struct estimate){.pieces = 0};
     s->error = (struct openai_error){.code = ""};
 }
 

@@ -17,6 +17,7 @@
 
 #include "common/base/attr.h"
 #include "common/base/str.h"
+#include "llm-worker/estimate.h"
 #include "llm-worker/openai.h"
 #include "llm-worker/retry.h"
 
@@ -47,7 +48,7 @@ struct stream_summary {
     struct completion whole;          /* content: that the client has been given; nothing to free */
     struct str message;               /* chat completion: JSON */
     bool truncated;                   /* by the word limit */
-    uint64_t deltas, delta_bytes;     /* that came with text */
+    struct estimate said;             /* texts and calls */
     const struct openai_error *error; /* in place of the rest; its words are empty when there was none */
 };
 
