@@ -22,4 +22,15 @@ static inline int str_eq(struct str a, const char *b)
     return a.n == strlen(b) && (a.n == 0 || memcmp(a.p, b, a.n) == 0);
 }
 
+/* As much as fits, with a NUL behind it; how much that is. */
+static inline size_t str_copy(char *to, size_t room, struct str from)
+{
+    size_t n = from.n < room - 1 ? from.n : room - 1;
+
+    if (n)
+        memcpy(to, from.p, n);
+    to[n] = '\0';
+    return n;
+}
+
 #endif
