@@ -12,6 +12,11 @@ static struct str own(struct str s)
     return (struct str){xmemdup(s.p, s.n), s.n};
 }
 
+static void disown(struct str s)
+{
+    free((void *)(uintptr_t)s.p);
+}
+
 struct ask *ask_new(struct dispatch *d, const struct ask_input *input, const struct caller *caller,
                     const struct traceparent *parent)
 {
@@ -29,6 +34,11 @@ struct ask *ask_new(struct dispatch *d, const struct ask_input *input, const str
     a->input = *input;
     a->input.user_id = own(input->user_id);
     a->input.question = own(input->question);
+    a->input.request = own(input->request);
+    a->input.model = own(input->model);
+    a->input.metadata = own(input->metadata);
+    a->input.session_id = own(input->session_id);
+    a->input.tags = own(input->tags);
     a->headers = BUF_INIT(2 * HTTP_HEADERS_MAX);
     a->partial = BUF_INIT(ANSWER_MAX);
     a->start_wall_us = wall_us();
@@ -39,8 +49,13 @@ void ask_free(struct ask *a)
 {
     if (!a)
         return;
-    free((void *)(uintptr_t)a->input.user_id.p);
-    free((void *)(uintptr_t)a->input.question.p);
+    disown(a->input.user_id);
+    disown(a->input.question);
+    disown(a->input.request);
+    disown(a->input.model);
+    disown(a->input.metadata);
+    disown(a->input.session_id);
+    disown(a->input.tags);
     buf_free(&a->headers);
     buf_free(&a->partial);
     free(a);

@@ -81,6 +81,15 @@ static const struct conf_row rows[] = {
      .max = REQUEST_BODY_MAX,
      .unit = "bytes",
      .doc = "Largest body of a request; a larger one is 413."},
+    {.name = "GATEWAY_CHAT_BODY_MAX",
+     .type = CONF_INT,
+     .offset = AT(chat_body_max),
+     .def = "8388608",
+     .min = 1024,
+     .max = CHAT_BODY_MAX,
+     .unit = "bytes",
+     .doc = "The same for a chat completion, which may hold images; each request in flight can take twice as "
+            "much memory."},
     {.name = "GATEWAY_HEAD_TIMEOUT_MS",
      .type = CONF_INT,
      .offset = AT(head_timeout_ms),
@@ -120,7 +129,9 @@ static const struct conf_row rows[] = {
      .def = "0",
      .max = RATE_MAX,
      .example = CONF_CLIENTS,
-     .doc = "Questions a minute of one user_id; one more is 429. 0: no limit."},
+     .doc =
+         "Questions a minute of one user_id, or chat completions of one `safety_identifier` or `user`; one "
+         "more is 429. 0: no limit."},
     {.name = "RATE_LIMIT_TOKEN_PER_MINUTE",
      .type = CONF_INT,
      .offset = AT(rate_token),

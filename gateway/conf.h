@@ -20,7 +20,7 @@ struct gateway_conf {
     int64_t threads;
     int64_t max_in_flight;
     int64_t request_timeout_ms, queue_timeout_ms, drain_timeout_ms, heartbeat_ms;
-    int64_t body_max;
+    int64_t body_max, chat_body_max;
     int64_t head_timeout_ms, body_timeout_ms, keep_alive_ms;
     char *tokens_file;
     int64_t rate_user, rate_token, rate_address, rate_burst;

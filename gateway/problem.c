@@ -107,7 +107,7 @@ static bool ends_with(struct str s, const char *end)
 }
 
 /* As Python's email package takes it apart: parameters cut off, exactly one slash. */
-static bool is_json_type(const char *header)
+bool problem_is_json_type(const char *header)
 {
     static const char prefix[] = "application/";
     struct str type = strip((struct str){header, strcspn(header, ";")});
@@ -128,7 +128,7 @@ int problem_read(struct buf *error, struct str body, const char *content_type, c
         problem_missing(error, NULL, NULL);
         return 422;
     }
-    if (content_type && *content_type && !is_json_type(content_type)) {
+    if (content_type && *content_type && !problem_is_json_type(content_type)) {
         no_object(error, &(struct value){.type = VALUE_STRING, .text = body});
         return 422;
     }

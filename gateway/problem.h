@@ -23,6 +23,9 @@
 int problem_read(struct buf *error, struct str body, const char *content_type, const char *const *keys,
                  struct jsonscan *hold) NODISCARD;
 
+/* Of a Content-Type: a media type of JSON, as FastAPI sees it. */
+bool problem_is_json_type(const char *content_type);
+
 /* The status of it all, with the JSON of the answer completed; `status` is what problem_read() has said. */
 int problem_finish(struct buf *error, int status) NODISCARD;
 

@@ -212,11 +212,20 @@ static void check_max_words(struct buf *error, const struct value *v, struct ask
     }
 }
 
+static void check_stream(struct buf *error, const struct value *v, struct ask_input *in)
+{
+    if (v->type == VALUE_TRUE || v->type == VALUE_FALSE || v->type == VALUE_NULL)
+        in->stream = v->type == VALUE_TRUE;
+    else
+        problem_add(error, "bool_type", "stream", "Input should be a valid boolean", v, NULL);
+}
+
 static void check_fields(const struct jsonscan *j, struct ask_input *in, struct buf *error)
 {
     const struct value *user_id = jsonscan_get(j, "user_id");
     const struct value *question = jsonscan_get(j, "question");
     const struct value *max_words = jsonscan_get(j, "max_words");
+    const struct value *stream = jsonscan_get(j, "stream");
 
     if (user_id)
         problem_string(error, "user_id", user_id, 0, 0, &in->user_id);
@@ -228,12 +237,14 @@ static void check_fields(const struct jsonscan *j, struct ask_input *in, struct 
         problem_missing(error, "question", &j->top);
     if (max_words)
         check_max_words(error, max_words, in);
+    if (stream)
+        check_stream(error, stream, in);
 }
 
 int validate_ask(struct str body, const char *content_type, int64_t default_max_words, struct jsonscan *hold,
                  struct ask_input *in, struct buf *error)
 {
-    static const char *const keys[] = {"user_id", "question", "max_words", NULL};
+    static const char *const keys[] = {"user_id", "question", "max_words", "stream", NULL};
     int status = problem_read(error, body, content_type, keys, hold);
 
     *in = (struct ask_input){.has_max_words = true, .max_words = default_max_words};

@@ -23,13 +23,25 @@
 #define ASK_QUESTION_MIN      3    /* code points */
 #define ASK_QUESTION_MAX      2000 /* code points */
 #define ASK_MAX_WORDS_DEFAULT 150
-#define ASK_ERROR_MAX         (3 * (INPUT_ECHO_MAX + KIB)) /* three fields, one error each */
+#define ASK_ERROR_MAX         (4 * (INPUT_ECHO_MAX + KIB)) /* four fields, one error each */
 
+/* A question, or a chat completion (gateway/chat.h). */
 struct ask_input {
+    bool chat;
+    bool stream; /* the answer is wanted piece by piece */
     struct str user_id;
-    struct str question;
-    bool has_max_words; /* false: null, no limit */
-    int64_t max_words;  /* beyond 64 bits: saturated */
+    struct str question; /* of a chat completion: its messages, JSON, for the record */
+    bool has_max_words;  /* false: null, no limit */
+    int64_t max_words;   /* beyond 64 bits: saturated */
+
+    /* a chat completion */
+    struct str request; /* the whole body, for the provider */
+    struct str model;
+    struct str metadata; /* a JSON object; empty: none */
+
+    /* from the headers */
+    struct str session_id;
+    struct str tags; /* with commas between */
 };
 
 /* 200 and *in is filled, or the status of the error whose JSON is in `error`. content_type may be NULL. The

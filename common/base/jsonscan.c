@@ -205,8 +205,10 @@ static bool scalar(struct scanner *k, enum value_type *type)
         return string(k, NULL, &len);
     }
     *type = VALUE_FLOAT;
-    if (word(k, "NaN") || word(k, "Infinity") || word(k, "-Infinity"))
+    if (word(k, "NaN") || word(k, "Infinity") || word(k, "-Infinity")) {
+        k->j->beyond_json = true;
         return true;
+    }
     *type = VALUE_NULL;
     if (word(k, "null"))
         return true;

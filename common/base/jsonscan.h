@@ -62,7 +62,8 @@ struct jsonscan {
     size_t n;
     const char *error; /* JSONSCAN_BROKEN: Python's words */
     size_t position;
-    struct buf text; /* a body in UTF-16 or UTF-32, as UTF-8 */
+    struct buf text;  /* a body in UTF-16 or UTF-32, as UTF-8 */
+    bool beyond_json; /* holds NaN or Infinity */
 };
 
 /* keys: what to keep of a top-level object, ending with NULL; kept, not copied. */

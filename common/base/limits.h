@@ -19,7 +19,11 @@
 #define ANSWER_MAX             (4 * MIB)  /* body of a provider's answer */
 #define SSE_EVENT_MAX          (4 * MIB)  /* of a provider's stream: one event */
 #define TOOL_CALLS_MAX         128        /* of one streamed answer: that are kept for its trace */
-#define REQUEST_BODY_MAX       (1 * MIB)  /* body of a client's request */
+#define REQUEST_BODY_MAX       (1 * MIB)  /* body of a client's request; a question in a record */
+#define CHAT_BODY_MAX          (16 * MIB) /* body of a chat completion's request, which may hold images */
+#define CHAT_MODEL_MAX         256        /* bytes */
+#define CHAT_USER_MAX          KIB        /* of a user id that is recorded */
+#define CHAT_STRING_KEPT       (16 * KIB) /* of a string in messages that are too long for a record */
 #define QUESTION_MAX           (64 * KIB) /* bytes; the contract's limit is 2000 code points */
 #define INPUT_ECHO_MAX         (8 * KIB)  /* JSON of one wrong value that a 422 repeats to its client */
 #define HTTP_SLOW_MS           30000  /* a client that takes no byte of its answer for this long is cut off */

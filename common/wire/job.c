@@ -31,7 +31,7 @@ static const struct field rows[] = {
      .sub = &event_upstream_fields,
      .name = "upstreams"},
     ROW(16, FIELD_BOOL, stream, 0),
-    ROW(17, FIELD_STR, request, REQUEST_BODY_MAX),
+    ROW(17, FIELD_STR, request, CHAT_BODY_MAX),
     ROW(20, FIELD_STR, answer, ANSWER_MAX),
     ROW(21, FIELD_BOOL, truncated, 0),
     ROW(22, FIELD_STR, model, 256),
