@@ -44,6 +44,7 @@ struct dispatch {
     uint64_t epoch;      /* of this life: so does one about an ask of the last */
 
     struct notes notes;
+    struct models models;
     atomic_int facts_workers;
     atomic_bool facts_openai, facts_down, facts_langfuse, facts_telemetry;
 
@@ -499,7 +500,9 @@ static void on_tick(void *arg)
     }
     update_facts(d);
     sink_gauges(d->sink, (uint64_t)atomic_load(&d->notes.in_progress));
-    sink_upstreams(d->sink, upstreams, workers_upstreams(&d->workers, upstreams));
+    size_t n = workers_upstreams(&d->workers, upstreams);
+    sink_upstreams(d->sink, upstreams, n);
+    models_learn(&d->models, upstreams, n);
     check_drained(d); /* telemetry may be gone by now */
     loop_timer_set(d->loop, &d->tick, now + JOB_BEAT_MS);
 }
@@ -573,6 +576,11 @@ struct notes *dispatch_notes(struct dispatch *d)
     return &d->notes;
 }
 
+struct models *dispatch_models(struct dispatch *d)
+{
+    return &d->models;
+}
+
 struct dispatch_facts dispatch_facts(const struct dispatch *d)
 {
     return (struct dispatch_facts){
@@ -629,6 +637,7 @@ int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_con
     d->admission = a;
     d->epoch = id_u64();
     inbox_init(&d->inbox);
+    models_init(&d->models);
     d->wire = zwire_new();
     ret = zsock_router(d->wire, conf->jobs_endpoint, &d->router);
     if (ret < 0) {

@@ -23,6 +23,7 @@
 #include "gateway/admission.h"
 #include "gateway/ask.h"
 #include "gateway/conf.h"
+#include "gateway/models.h"
 #include "gateway/notes.h"
 
 struct dispatch;
@@ -45,6 +46,7 @@ void dispatch_gone(void *ask);                           /* the `gone` callback 
 void dispatch_taken(void *ask);                          /* the `taken` callback of a->stream */
 
 struct notes *dispatch_notes(struct dispatch *d);
+struct models *dispatch_models(struct dispatch *d);
 struct dispatch_facts dispatch_facts(const struct dispatch *d);
 
 /* No new asks come any more: calls fn when all are answered and telemetry has every event. What is not answered at

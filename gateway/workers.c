@@ -50,28 +50,31 @@ struct worker *workers_least_loaded(const struct workers *w)
     return best;
 }
 
+static struct str keep(char *to, size_t room, struct str from)
+{
+    return (struct str){to, str_copy(to, room, from)};
+}
+
 void worker_learn_upstreams(struct worker *w, const struct list *upstreams)
 {
     const struct event_upstream *from = upstreams->items;
 
     w->n_upstreams = upstreams->n < UPSTREAMS_MAX ? upstreams->n : UPSTREAMS_MAX;
     for (size_t i = 0; i < w->n_upstreams; i++) {
-        size_t n = from[i].name.n < UPSTREAM_NAME_MAX ? from[i].name.n : UPSTREAM_NAME_MAX;
         w->upstreams[i] = from[i];
-        if (n)
-            memcpy(w->upstream_names[i], from[i].name.p, n);
-        w->upstreams[i].name = (struct str){w->upstream_names[i], n};
+        w->upstreams[i].name = keep(w->upstream_names[i], sizeof w->upstream_names[i], from[i].name);
+        w->upstreams[i].model = keep(w->upstream_models[i], sizeof w->upstream_models[i], from[i].model);
     }
 }
 
-static struct event_upstream *place_of(struct event_upstream *list, size_t *n, struct str name)
+static struct event_upstream *place_of(struct event_upstream *list, size_t *n, const struct event_upstream *u)
 {
     for (size_t i = 0; i < *n; i++)
-        if (list[i].name.n == name.n && memcmp(list[i].name.p, name.p, name.n) == 0)
+        if (list[i].name.n == u->name.n && memcmp(list[i].name.p, u->name.p, u->name.n) == 0)
             return &list[i];
     if (*n == UPSTREAMS_MAX)
         return NULL;
-    list[*n] = (struct event_upstream){.name = name};
+    list[*n] = (struct event_upstream){.name = u->name, .model = u->model};
     return &list[(*n)++];
 }
 
@@ -82,7 +85,7 @@ size_t workers_upstreams(const struct workers *w, struct event_upstream out[UPST
     for (const struct worker *it = w->first; it; it = it->next)
         for (size_t i = 0; i < it->n_upstreams; i++) {
             const struct event_upstream *u = &it->upstreams[i];
-            struct event_upstream *sum = place_of(out, &n, u->name);
+            struct event_upstream *sum = place_of(out, &n, u);
             if (!sum)
                 continue;
             sum->state = u->state > sum->state ? u->state : sum->state;

@@ -29,8 +29,9 @@ struct worker {
     struct ask *asks; /* the same as a list */
     bool configured;
     bool down;                                      /* none of its upstreams can be asked */
-    struct event_upstream upstreams[UPSTREAMS_MAX]; /* as it last said; the names are in upstream_names */
-    char upstream_names[UPSTREAMS_MAX][UPSTREAM_NAME_MAX];
+    struct event_upstream upstreams[UPSTREAMS_MAX]; /* as it last said; its texts are in the next two */
+    char upstream_names[UPSTREAMS_MAX][UPSTREAM_NAME_MAX + 1];
+    char upstream_models[UPSTREAMS_MAX][CHAT_MODEL_MAX + 1];
     size_t n_upstreams;
     bool leaving;
     const char *lost; /* why it cannot be reached any more; NULL: it can */
@@ -52,7 +53,7 @@ struct worker *workers_least_loaded(const struct workers *w);
 /* What its beat says of its upstreams is copied. */
 void worker_learn_upstreams(struct worker *w, const struct list *upstreams);
 
-/* Each upstream of all workers together: the worst state, the sum of the rest. The names are the workers'. */
+/* Each upstream of all workers together: the worst state, the sum of the rest. The texts are the workers'. */
 size_t workers_upstreams(const struct workers *w, struct event_upstream out[UPSTREAMS_MAX]);
 
 void worker_hold(struct worker *w, struct ask *a);

@@ -303,6 +303,7 @@ size_t pool_report(const struct pool *p, struct event_upstream out[UPSTREAMS_MAX
             .state = state,
             .in_flight = (uint64_t)m->in_flight,
             .limit = (uint64_t)room(m),
+            .model = str_of(m->target->model),
         };
         *down = *down && state == BREAKER_OPEN;
     }
