@@ -8,9 +8,12 @@
 #include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
+#include "gateway/chat.h"
 #include "gateway/correlation.h"
 #include "gateway/cors.h"
 #include "gateway/feedback.h"
+#include "gateway/openai_error.h"
 #include "gateway/validate.h"
 
 /* One request while its handler runs. */
@@ -20,6 +23,7 @@ struct visit {
     struct caller caller;
     struct allowance allowance;
     struct buf headers; /* of the answer, complete lines */
+    bool openai;        /* the path is of OpenAI's API, and so are its errors */
 };
 
 enum { GET = 1, POST = 2 };
@@ -29,6 +33,7 @@ struct route {
     int methods;
     const char *allow;
     bool guarded; /* asks for a token where there are any */
+    bool open;    /* of what lies below the path */
     void (*handle)(struct visit *v);
 };
 
@@ -47,12 +52,24 @@ static void answer(struct visit *v, struct reply r, const char *error)
     notes_request(notes(v), &v->caller, r.status, error);
 }
 
+/* The body is borrowed from `hold`. */
+static struct reply refusal(const struct visit *v, struct buf *hold, int status, const char *code,
+                            const char *detail)
+{
+    if (!v->openai)
+        return reply_detail(hold, status, detail);
+    openai_error_write(hold, status, code, detail);
+    return (struct reply){.status = status, .body = buf_str(hold)};
+}
+
 static void answer_detail(struct visit *v, int status, const char *detail, int retry_after, const char *error)
 {
     struct buf body = BUF_INIT(4 * KIB);
-    struct reply r = reply_detail(&body, status, detail);
+    struct reply r = refusal(v, &body, status, error, detail);
 
     r.retry_after = retry_after;
+    if (v->openai && retry_after > 0)
+        buf_printf(&v->headers, "retry-after-ms: %d000\r\n", retry_after);
     answer(v, r, error);
     buf_free(&body);
 }
@@ -76,37 +93,53 @@ static void answer_limited(struct visit *v)
     answer_detail(v, 429, detail, (int)v->allowance.verdict.retry_after_s, "rate_limited");
 }
 
-static void answer_too_large(struct visit *v)
+static void answer_too_large(struct visit *v, int64_t max)
 {
     char detail[64];
 
-    snprintf(detail, sizeof detail, "Request body too large: at most %lld bytes",
-             (long long)v->routes->conf->body_max);
+    snprintf(detail, sizeof detail, "Request body too large: at most %lld bytes", (long long)max);
     answer_detail(v, 413, detail, 0, "bad_body");
 }
 
 /* False: it has been answered. */
-static bool read_body(struct visit *v, struct str *body)
+static bool read_body(struct visit *v, int64_t max, struct str *body)
 {
     const char *why = NULL;
-    int status = http_body(v->q, (size_t)v->routes->conf->body_max, body, &why);
+    int status = http_body(v->q, (size_t)max, body, &why);
 
     if (status == 413)
-        answer_too_large(v);
+        answer_too_large(v, max);
     else if (status)
         answer_detail(v, status, why, 0, "bad_body");
     return status == 0;
 }
 
-/* POST /ask */
+/* POST /ask, POST /v1/chat/completions */
 
-static void submit(struct visit *v, const struct ask_input *in)
+/* One line of printable ASCII; anything else is ignored. */
+static struct str printable(const char *field, size_t max)
+{
+    struct str s = str_of(field);
+
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < ' ' || s.p[i] > '~')
+            s.n = 0;
+    return s.n <= max ? s : str_of("");
+}
+
+static void submit(struct visit *v, struct ask_input *in)
 {
     struct dispatch *d = v->routes->dispatch;
     struct traceparent parent;
     bool traced = traceparent_parse(http_field_once(v->q, "traceparent"), &parent);
-    struct ask *a = ask_new(d, in, &v->caller, traced ? &parent : NULL);
+    struct buf tags = BUF_INIT(TAGS_MAX);
     char traceparent[TRACEPARENT_SIZE];
+
+    http_field_list(v->q, "X-Tags", &tags);
+    in->tags = printable(tags.failed ? NULL : tags.data, TAGS_MAX);
+    in->session_id = printable(http_field_once(v->q, "X-Session-ID"), SESSION_ID_MAX);
+    struct ask *a = ask_new(d, in, &v->caller, traced ? &parent : NULL);
+    buf_free(&tags);
 
     traceparent_write(traceparent, a->trace_id, a->generation_id, TRACE_SAMPLED);
     buf_append(&a->headers, v->headers.data, v->headers.len);
@@ -117,11 +150,12 @@ static void submit(struct visit *v, const struct ask_input *in)
     dispatch_submit(d, a);
 }
 
-static void ask_or_refuse(struct visit *v, const struct ask_input *in)
+static void ask_or_refuse(struct visit *v, struct ask_input *in)
 {
     struct admission *admission = v->routes->admission;
+    bool anonymous = in->chat && !in->user_id.n;
 
-    if (guard_user(v->routes->guard, in->user_id, &v->allowance) != 0) {
+    if (!anonymous && guard_user(v->routes->guard, in->user_id, &v->allowance) != 0) {
         answer_limited(v);
         return;
     }
@@ -145,7 +179,7 @@ static void ask(struct visit *v)
     struct buf error = BUF_INIT(ASK_ERROR_MAX);
     struct str body;
 
-    if (!read_body(v, &body))
+    if (!read_body(v, v->routes->conf->body_max, &body))
         return;
     int status =
         validate_ask(body, http_field(v->q, "Content-Type"), v->routes->conf->max_words, &hold, &in, &error);
@@ -154,6 +188,24 @@ static void ask(struct visit *v)
     else
         answer(v, (struct reply){.status = status, .body = buf_str(&error)}, "bad_request");
     jsonscan_free(&hold);
+    buf_free(&error);
+}
+
+static void chat(struct visit *v)
+{
+    struct chat_hold hold;
+    struct ask_input in;
+    struct buf error = BUF_INIT(8 * KIB);
+    struct str body;
+
+    if (!read_body(v, v->routes->conf->chat_body_max, &body))
+        return;
+    int status = validate_chat(body, http_field(v->q, "Content-Type"), &hold, &in, &error);
+    if (status == 200)
+        ask_or_refuse(v, &in);
+    else
+        answer(v, (struct reply){.status = status, .body = buf_str(&error)}, "bad_request");
+    chat_hold_free(&hold);
     buf_free(&error);
 }
 
@@ -182,7 +234,7 @@ static void feedback(struct visit *v)
     struct buf error = BUF_INIT(FEEDBACK_ERROR_BYTES);
     struct str body;
 
-    if (!read_body(v, &body))
+    if (!read_body(v, v->routes->conf->body_max, &body))
         return;
     int status = validate_feedback(body, http_field(v->q, "Content-Type"), &hold, &f, &error);
     if (status == 200)
@@ -191,6 +243,36 @@ static void feedback(struct visit *v)
         answer(v, (struct reply){.status = status, .body = buf_str(&error)}, "bad_request");
     jsonscan_free(&hold);
     buf_free(&error);
+}
+
+/* GET /v1/models */
+
+static void models(struct visit *v)
+{
+    struct buf body = BUF_INIT(MIB);
+
+    models_write(dispatch_models(v->routes->dispatch), &body);
+    answer(v, (struct reply){.status = 200, .body = buf_str(&body)}, NULL);
+    buf_free(&body);
+}
+
+static void model(struct visit *v)
+{
+    size_t prefix = sizeof "/v1/models/" - 1;
+    struct str id = {v->q->path.p + prefix, v->q->path.n - prefix};
+    struct buf body = BUF_INIT(8 * KIB), message = BUF_INIT(KIB);
+    struct reply r = {.status = 200};
+
+    if (!models_write_one(dispatch_models(v->routes->dispatch), id, &body)) {
+        buf_printf(&message, "The model '%.*s' does not exist", (int)utf8_clip(id.p, id.n, CHAT_MODEL_MAX),
+                   id.p);
+        r.status = 404;
+        openai_error_about(&body, 404, "model", "model_not_found", message.data);
+    }
+    r.body = buf_str(&body);
+    answer(v, r, NULL);
+    buf_free(&message);
+    buf_free(&body);
 }
 
 /* GET */
@@ -267,21 +349,40 @@ static void redoc(struct visit *v)
 }
 
 static const struct route routes[] = {
-    {"/ask", POST, "POST", true, ask},
-    {"/health", GET, "GET, HEAD", false, health},
-    {"/metrics", GET, "GET, HEAD", true, metrics},
-    {"/livez", GET, "GET, HEAD", false, livez},
-    {"/readyz", GET, "GET, HEAD", false, readyz},
-    {"/feedback", POST, "POST", true, feedback},
-    {"/docs", GET, "GET, HEAD", false, docs},
-    {"/openapi.json", GET, "GET, HEAD", false, openapi},
-    {"/redoc", GET, "GET, HEAD", false, redoc},
+    {"/ask", POST, "POST", true, false, ask},
+    {"/v1/chat/completions", POST, "POST", true, false, chat},
+    {"/v1/models", GET, "GET, HEAD", true, false, models},
+    {"/v1/models", GET, "GET, HEAD", true, true, model},
+    {"/health", GET, "GET, HEAD", false, false, health},
+    {"/metrics", GET, "GET, HEAD", true, false, metrics},
+    {"/livez", GET, "GET, HEAD", false, false, livez},
+    {"/readyz", GET, "GET, HEAD", false, false, readyz},
+    {"/feedback", POST, "POST", true, false, feedback},
+    {"/docs", GET, "GET, HEAD", false, false, docs},
+    {"/openapi.json", GET, "GET, HEAD", false, false, openapi},
+    {"/redoc", GET, "GET, HEAD", false, false, redoc},
 };
+
+static bool begins_with(struct str path, const char *begin)
+{
+    size_t n = strlen(begin);
+
+    return path.n >= n && memcmp(path.p, begin, n) == 0;
+}
+
+static bool leads_to(struct str path, const struct route *r)
+{
+    size_t n = strlen(r->path);
+
+    if (!begins_with(path, r->path))
+        return false;
+    return r->open ? path.n > n + 1 && path.p[n] == '/' : path.n == n;
+}
 
 static const struct route *find(struct str path)
 {
     for (size_t i = 0; i < ARRAY_LEN(routes); i++)
-        if (str_eq(path, routes[i].path))
+        if (leads_to(path, &routes[i]))
             return &routes[i];
     return NULL;
 }
@@ -363,10 +464,19 @@ static bool cors(struct visit *v)
 static void answer_405(struct visit *v, const struct route *r)
 {
     struct buf body = BUF_INIT(4 * KIB);
-    struct reply reply = reply_detail(&body, 405, "Method Not Allowed");
+    struct reply reply = refusal(v, &body, 405, "method_not_supported", "Method Not Allowed");
 
     reply.allow = r->allow;
     answer(v, reply, NULL);
+    buf_free(&body);
+}
+
+static void answer_404(struct visit *v)
+{
+    struct buf body = BUF_INIT(4 * KIB);
+
+    answer(v, refusal(v, &body, 404, "unknown_url", v->openai ? "There is nothing at this URL" : "Not Found"),
+           NULL);
     buf_free(&body);
 }
 
@@ -377,7 +487,9 @@ static bool may_enter(struct visit *v)
     int status = guard_enter(v->routes->guard, &v->caller, http_field(v->q, "Authorization"), &v->allowance,
                              &v->headers, &error);
 
-    if (status == 401)
+    if (status == 401 && v->openai)
+        answer_detail(v, 401, "Incorrect API key: it must be one of this gateway's tokens", 0, error);
+    else if (status == 401)
         answer_detail(v, 401, "Not authenticated", 0, error);
     else if (status == 429)
         answer_limited(v);
@@ -390,6 +502,7 @@ void routes_handle(void *arg, struct http_request *q)
     const struct route *r = find(q->path);
     const struct route *bare = r ? NULL : find(without_slashes(q->path));
 
+    v.openai = begins_with(q->path, "/v1/");
     notes_begin(notes(&v));
     identify(&v, r);
     if (cors(&v))
@@ -397,7 +510,7 @@ void routes_handle(void *arg, struct http_request *q)
     else if (bare)
         redirect(&v, bare->path);
     else if (!r)
-        answer_detail(&v, 404, "Not Found", 0, NULL);
+        answer_404(&v);
     else if (!(r->methods & method_bit(q->method)))
         answer_405(&v, r);
     else if (!r->guarded || may_enter(&v))
