@@ -40,12 +40,19 @@ static void answered(struct ask *a, enum http_sent sent, int status, bool good)
     admission_leave(a->admission, good ? clock_us() - a->caller.start_us : -1);
 }
 
+static void cache_header(struct ask *a)
+{
+    if (a->has_same)
+        buf_printf(&a->headers, "X-Atalaya-Cache: %s\r\n", a->cache ? a->cache : "miss");
+}
+
 /* result: the worker's word, for the timing; NULL: there is none. */
 static void send_reply(struct ask *a, struct reply *r, const struct job *result)
 {
     struct timing t = timing_of(a, result);
 
     server_timing_write(&a->headers, &t);
+    cache_header(a);
     r->headers = buf_str(&a->headers);
     answered(a, http_send(a->promise, r), r->status, r->status == 200);
 }
@@ -76,6 +83,7 @@ static enum http_room begin(struct ask *a, struct str piece)
 
     t.total_us = -1;
     server_timing_write(&a->headers, &t);
+    cache_header(a);
     buf_puts(&a->headers, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
     r.headers = buf_str(&a->headers);
     enum http_sent sent = http_stream_begin(&a->stream, a->promise, &r, dispatch_taken, a);

@@ -9,6 +9,8 @@
  *                 ^                   |
  *                 +---worker lost-----+
  *
+ *          With single flight an ask may FOLLOW another one that is the same (flight.h).
+ *
  *          An ask is answered once (`promise` and `stream` become NULL) and freed when it is answered, its worker has
  *          nothing more to say about it, and no note of the client's leaving is still in the inbox.
  * Owner    ask_free() by the I/O thread. All strings are its own.
@@ -30,11 +32,12 @@
 #include "gateway/correlation.h"
 #include "gateway/http.h"
 #include "gateway/inbox.h"
+#include "gateway/same.h"
 #include "gateway/validate.h"
 
 struct worker;
 
-enum ask_state { ASK_WAITING, ASK_HELD, ASK_FINISHED };
+enum ask_state { ASK_WAITING, ASK_HELD, ASK_FOLLOWING, ASK_FINISHED };
 
 struct ask {
     struct inbox_node submit_node;
@@ -63,8 +66,13 @@ struct ask {
     int64_t first_token_us;       /* from start to the first piece of a stream */
     int64_t put_ms;               /* when something last went out on the stream */
     struct loop_timer heartbeat;
+    bool has_same; /* answers are shared: `same` is set */
+    struct same same;
+    const char *cache; /* where its answer came from: "hit", "shared"; NULL: the provider */
+    bool leads;        /* others may follow it */
+    struct ask *next_leader, *leader, *followers;
     bool gone;               /* the client left before its answer, so gone_node is or was in the inbox */
-    bool left;       /* the client left before it had its answer */
+    bool left;               /* the client left before it had its answer */
     bool late;               /* its time was over before it was answered */
     bool gone_noted;         /* gone_node has come out of it */
     int status;              /* sent to the client; 0 = none */

@@ -8,7 +8,7 @@
 #define BUCKETS 4096
 
 struct entry {
-    struct entry *chain;        /* in its bucket */
+    struct entry *chain;         /* in its bucket */
     struct entry *newer, *older; /* by when it was asked for */
     struct same key;
     int64_t until_ms;

@@ -73,6 +73,30 @@ static const struct conf_row rows[] = {
      .doc = "Silence after which a streamed answer gets a comment, so that nobody in between closes the "
             "connection. Until "
             "the first piece or comment has gone out, a failure still is an error status."},
+    {.name = "GATEWAY_SINGLE_FLIGHT",
+     .type = CONF_BOOL,
+     .offset = AT(single_flight),
+     .def = "false",
+     .doc = "Of questions that are the same (text and word limit; of a chat completion the whole request) "
+            "and under way at "
+            "the same time only one is asked, and all get its answer; streams are not among them."},
+    {.name = "GATEWAY_CACHE_BYTES",
+     .type = CONF_INT,
+     .offset = AT(cache_bytes),
+     .def = "0",
+     .min = 0,
+     .max = 4294967296,
+     .unit = "bytes",
+     .doc = "Memory for answers that are given again when the same question comes; 0: none. Whoever asks may "
+            "get what "
+            "another one was answered."},
+    {.name = "GATEWAY_CACHE_AGE",
+     .type = CONF_SECONDS,
+     .offset = AT(cache_age_ms),
+     .def = "3600",
+     .min = 1,
+     .max = 2592000000,
+     .doc = "How long an answer may be given again."},
     {.name = "GATEWAY_BODY_MAX",
      .type = CONF_INT,
      .offset = AT(body_max),

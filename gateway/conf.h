@@ -20,6 +20,8 @@ struct gateway_conf {
     int64_t threads;
     int64_t max_in_flight;
     int64_t request_timeout_ms, queue_timeout_ms, drain_timeout_ms, heartbeat_ms;
+    int64_t cache_bytes, cache_age_ms;
+    bool single_flight;
     int64_t body_max, chat_body_max;
     int64_t head_timeout_ms, body_timeout_ms, keep_alive_ms;
     char *tokens_file;

@@ -12,6 +12,8 @@
 #include "common/base/mem.h"
 #include "common/wire/sink.h"
 #include "gateway/answer.h"
+#include "gateway/cache.h"
+#include "gateway/flight.h"
 #include "gateway/notes.h"
 #include "gateway/record.h"
 #include "gateway/workers.h"
@@ -43,6 +45,9 @@ struct dispatch {
     uint64_t generation; /* the high half: a late message about an old ask finds nobody */
     uint64_t epoch;      /* of this life: so does one about an ask of the last */
 
+    struct cache *cache;     /* NULL: there is none */
+    struct flights *flights; /* likewise */
+
     struct notes notes;
     struct models models;
     atomic_int facts_workers;
@@ -54,7 +59,6 @@ struct dispatch {
     struct loop_timer patience; /* with an absent telemetry, at the end */
 };
 
-static void finish(struct ask *a, const struct job *result);
 static void pump(struct dispatch *d);
 
 /* Ids. */
@@ -125,6 +129,8 @@ static void queue_remove(struct dispatch *d, struct ask *a)
 
 /* Answers. */
 
+static void finish(struct ask *a, const struct job *result);
+
 static void set_timer(struct ask *a, int64_t at)
 {
     loop_timer_set(a->dispatch->loop, &a->timer, at);
@@ -151,6 +157,98 @@ static void check_drained(struct dispatch *d)
         loop_timer_set(d->loop, &d->patience, clock_ms() + ABSENT_MS);
 }
 
+/* Questions that are the same. */
+
+/* The first of those that follow the ask takes its place: it was not answered in a way that they could share. */
+static void pass_lead_on(struct ask *a)
+{
+    struct dispatch *d = a->dispatch;
+    struct ask *leader = flights_take(a), *f;
+    int64_t now = clock_ms();
+
+    flights_end(d->flights, a);
+    if (!leader)
+        return;
+    while ((f = flights_take(a)))
+        flights_follow(leader, f);
+    flights_lead(d->flights, leader);
+    leader->queue_deadline_ms = now + d->conf->queue_timeout_ms;
+    set_timer(leader, leader->queue_deadline_ms < leader->deadline_ms ? leader->queue_deadline_ms
+                                                                      : leader->deadline_ms);
+    queue_push_front(d, leader);
+}
+
+/* A provider's failure is theirs too, when it is one: to ask for each of them again would multiply it. */
+static bool can_be_shared(const struct ask *a, const struct job *result)
+{
+    return result->kind == JOB_DONE || (result->kind == JOB_FAILED && result->attempts.n && !a->late);
+}
+
+static void share(struct ask *a, const struct job *result)
+{
+    struct job theirs = *result;
+    struct ask *f;
+
+    if (!a->leads)
+        return;
+    if (!can_be_shared(a, result)) {
+        pass_lead_on(a);
+        return;
+    }
+    flights_end(a->dispatch->flights, a);
+    theirs.attempts = (struct list){NULL, 0};
+    theirs.has_usage = theirs.has_cost = false;
+    theirs.prompt_tokens = theirs.completion_tokens = theirs.total_tokens = 0;
+    theirs.cached_tokens = theirs.reasoning_tokens = 0;
+    theirs.worker_us = 0;
+    while ((f = flights_take(a))) {
+        f->cache = "shared";
+        if (result->kind == JOB_DONE)
+            answer_done(f, &theirs);
+        else
+            answer_failure(f, 502, "Upstream LLM error", &theirs);
+        finish(f, &theirs);
+    }
+}
+
+/* False: it has to be asked. */
+static bool answer_from_cache(struct dispatch *d, struct ask *a)
+{
+    struct job done;
+
+    if (!d->cache || !cache_get(d->cache, &a->same, clock_ms(), &done))
+        return false;
+    a->cache = "hit";
+    if (a->input.stream && done.answer.n)
+        answer_piece(a, &(struct job){.kind = JOB_CHUNK, .answer = done.answer});
+    if (answer_is_owed(a))
+        answer_done(a, &done);
+    finish(a, &done);
+    return true;
+}
+
+static bool follow(struct dispatch *d, struct ask *a)
+{
+    struct ask *leader = d->flights && !a->input.stream ? flights_leader(d->flights, &a->same) : NULL;
+
+    if (leader)
+        flights_follow(leader, a);
+    else if (d->flights && !a->input.stream)
+        flights_lead(d->flights, a);
+    return leader != NULL;
+}
+
+static void remember(struct dispatch *d, const struct ask *a, const struct job *done)
+{
+    struct job whole = *done;
+
+    if (!d->cache || !a->has_same)
+        return;
+    if (a->input.stream)
+        whole.answer = buf_str(&a->partial);
+    cache_put(d->cache, &a->same, clock_ms(), &whole);
+}
+
 /* The ask is answered and nobody has anything more to say about it: tell telemetry and the log. */
 static void finish(struct ask *a, const struct job *result)
 {
@@ -163,6 +261,7 @@ static void finish(struct ask *a, const struct job *result)
         e.error = str_of("timeout");
     loop_timer_clear(d->loop, &a->timer);
     loop_timer_clear(d->loop, &a->heartbeat);
+    share(a, result);
     notes_ask(&d->notes, &e, &a->caller);
     unregister_ask(d, a);
     a->state = ASK_FINISHED;
@@ -190,9 +289,21 @@ static void stop(struct ask *a)
     struct dispatch *d = a->dispatch;
 
     a->left = !a->late;
+    if (a->late)
+        share(a, &(struct job){.kind = JOB_FAILED});
+    else if (a->followers)
+        return; /* others wait for it */
     loop_timer_clear(d->loop, &a->heartbeat);
     if (a->state == ASK_WAITING) {
         queue_remove(d, a);
+        finish(a, &(struct job){.kind = JOB_FAILED});
+        return;
+    }
+    if (a->state == ASK_FOLLOWING) {
+        struct ask *leader = a->leader;
+        flights_leave(a);
+        if (leader->left && !leader->followers)
+            stop(leader);
         finish(a, &(struct job){.kind = JOB_FAILED});
         return;
     }
@@ -383,6 +494,8 @@ static void on_result(struct dispatch *d, const struct zroute *from, const struc
     if (!a)
         return;
     worker_release(a->worker, a);
+    if (m->kind == JOB_DONE)
+        remember(d, a, m);
     if (!answer_is_owed(a))
         ;
     else if (m->kind == JOB_DONE)
@@ -514,7 +627,11 @@ static void on_timer(void *arg)
     struct ask *a = arg;
     struct dispatch *d = a->dispatch;
 
-    if (a->state == ASK_WAITING) {
+    if (a->state == ASK_FOLLOWING) {
+        flights_leave(a);
+        fail(a, 502, "Upstream LLM error", "timeout",
+             "the same question, asked before, was not answered in time");
+    } else if (a->state == ASK_WAITING) {
         bool late = clock_ms() >= a->deadline_ms;
         queue_remove(d, a);
         if (late)
@@ -541,6 +658,12 @@ static void on_submit(void *owner)
     a->timer = (struct loop_timer){.fn = on_timer, .arg = a};
     a->heartbeat = (struct loop_timer){.fn = on_heartbeat, .arg = a};
     a->put_ms = a->caller.start_us / 1000;
+    if (a->has_same && answer_from_cache(d, a))
+        return;
+    if (a->has_same && follow(d, a)) {
+        set_timer(a, a->deadline_ms);
+        return;
+    }
     if (a->input.stream)
         loop_timer_set(d->loop, &a->heartbeat, a->put_ms + d->conf->heartbeat_ms);
     a->deadline_ms = a->caller.start_us / 1000 + d->conf->request_timeout_ms;
@@ -601,6 +724,8 @@ void dispatch_give_up(struct dispatch *d)
             continue;
         if (a->state == ASK_WAITING)
             queue_remove(d, a);
+        else if (a->state == ASK_FOLLOWING)
+            flights_leave(a);
         else
             worker_release(a->worker, a);
         fail(a, 503, "Shutting down", "shutting_down", "not finished within DRAIN_TIMEOUT_MS");
@@ -637,7 +762,10 @@ int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_con
     d->admission = a;
     d->epoch = id_u64();
     inbox_init(&d->inbox);
+    same_init();
     models_init(&d->models);
+    d->cache = conf->cache_bytes ? cache_new((size_t)conf->cache_bytes, conf->cache_age_ms) : NULL;
+    d->flights = conf->single_flight ? xcalloc(1, sizeof *d->flights) : NULL;
     d->wire = zwire_new();
     ret = zsock_router(d->wire, conf->jobs_endpoint, &d->router);
     if (ret < 0) {
@@ -686,6 +814,8 @@ void dispatch_free(struct dispatch *d)
             answer_nobody(d->asks[i]);
         ask_free(d->asks[i]);
     }
+    cache_free(d->cache);
+    free(d->flights);
     free(d->asks);
     free(d->free_ids);
     loop_timer_clear(d->loop, &d->tick);

@@ -7,6 +7,8 @@
  *          is cancelled at its worker at once. P7: an ask that finds no worker within the queue timeout
  *          is 503.
  * Owner    dispatch_submit() takes the ask. The notes are the dispatch's.
+ *          With a cache or single flight (cache.h, flight.h) an ask that is the same as another one gets that one's
+ *          answer, in a trace of its own.
  * Limits   a client that does not take its stream pauses it at its worker; what waits for it is bounded by http.h.
  * Threads  dispatch_submit(), dispatch_gone() and dispatch_facts() any; the rest the loop's thread.
  * Units    milliseconds of clock_ms() for deadlines.

@@ -20,8 +20,8 @@ struct flights {
 };
 
 struct ask *flights_leader(const struct flights *f, const struct same *key); /* NULL: there is none */
-void flights_lead(struct flights *f, struct ask *a);                          /* from now on */
-void flights_end(struct flights *f, struct ask *leader);                      /* it leads no more; also when it does not */
+void flights_lead(struct flights *f, struct ask *a);                         /* from now on */
+void flights_end(struct flights *f, struct ask *leader); /* it leads no more; also when it does not */
 
 void flights_follow(struct ask *leader, struct ask *a);
 void flights_leave(struct ask *follower);

@@ -23,6 +23,7 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
         .answer = r->answer.n ? r->answer : buf_str(&a->partial),
         .chat = a->input.chat,
         .stream = a->input.stream,
+        .cache = str_of(a->cache),
         .session_id = a->input.session_id,
         .tags = a->input.tags,
         .metadata = a->input.metadata,

@@ -132,6 +132,7 @@ static void submit(struct visit *v, struct ask_input *in)
     struct dispatch *d = v->routes->dispatch;
     struct traceparent parent;
     bool traced = traceparent_parse(http_field_once(v->q, "traceparent"), &parent);
+    const struct gateway_conf *conf = v->routes->conf;
     struct buf tags = BUF_INIT(TAGS_MAX);
     char traceparent[TRACEPARENT_SIZE];
 
@@ -140,6 +141,9 @@ static void submit(struct visit *v, struct ask_input *in)
     in->session_id = printable(http_field_once(v->q, "X-Session-ID"), SESSION_ID_MAX);
     struct ask *a = ask_new(d, in, &v->caller, traced ? &parent : NULL);
     buf_free(&tags);
+    a->has_same = (conf->cache_bytes || conf->single_flight) && !(in->chat && in->stream);
+    if (a->has_same)
+        same_of(&a->same, in);
 
     traceparent_write(traceparent, a->trace_id, a->generation_id, TRACE_SAMPLED);
     buf_append(&a->headers, v->headers.data, v->headers.len);

@@ -20,13 +20,13 @@ struct sse_client {
     int status;
     const char *trouble;
     bool chunked, over;
-    size_t left;     /* of the chunk that is coming in */
-    struct buf head; /* status line and headers */
-    struct buf in;   /* as it came */
-    struct buf text; /* without the chunks' frames */
-    struct buf hold; /* the event */
-    char *name;      /* of the event: "message" when it has none; of a comment ":" */
-    char *data;
+    size_t left;      /* of the chunk that is coming in */
+    struct buf head;  /* status line and headers */
+    struct buf in;    /* as it came */
+    struct buf text;  /* without the chunks' frames */
+    struct buf hold;  /* the event */
+    const char *name; /* of the event: "message" when it has none; of a comment ":" */
+    const char *data;
 };
 
 /* Sends the request and reads the head. headers: more lines; "" = none. */

@@ -119,7 +119,7 @@ Test(stream, a_good_day)
     cr_expect_str_eq(o.text.data, "Uno, dos  tres\ncuatro cinco seis siete ocho nueve diez.");
     cr_expect_gt(o.n, 5);
     cr_expect_str_eq(o.last, "done");
-    cr_expect_str_eq(text_of(o.end, "model"), "gpt-4o-mini");
+    cr_expect_str_eq(text_of(o.end, "model"), "gpt-4o-mini-2024-07-18");
     cr_expect(json_is_false(json_object_get(o.end, "truncated")));
     const json_t *u = json_object_get(o.end, "usage");
     cr_expect_gt(json_integer_value(json_object_get(u, "total_tokens")), 0);
