@@ -74,7 +74,8 @@ static void add_field(struct sse *s, struct str line)
     } else if (str_eq(name, "event")) {
         if (value.n + s->data.n > s->max_event)
             s->result = SSE_TOO_LARGE;
-        s->event = value;
+        else
+            s->event = value;
     }
 }
 
