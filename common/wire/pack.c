@@ -213,6 +213,49 @@ static int get_entry(struct pack_reader *r, const struct fields *f, const msgpac
     return 0;
 }
 
+/* A number in n bytes, the first one the highest. */
+static uint64_t number(const unsigned char *p, size_t n)
+{
+    uint64_t v = 0;
+
+    for (size_t i = 0; i < n; i++)
+        v = v << 8 | p[i];
+    return v;
+}
+
+/* One value is there as a whole. msgpack-c makes room for all the elements that a container says it has before it looks
+ * for them: five bytes could have it ask for a hundred gigabytes. */
+static bool is_whole(const unsigned char *p, size_t n)
+{
+    /* Of the types 0xc0 to 0xdf: bytes that follow, and how many of a length before these. */
+    static const unsigned char fixed[] = {0, 0, 0, 0, 0, 0, 0, 1, 1,  1, 4, 8, 1, 2, 4, 8,
+                                          1, 2, 4, 8, 2, 3, 5, 9, 17, 0, 0, 0, 0, 0, 0, 0};
+    static const unsigned char lengths[] = {0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0,
+                                            0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4};
+    uint64_t due = 1, skip; /* values, each of a byte at least */
+
+    for (size_t i = 0; due > 0; i += (size_t)skip) {
+        if (due > n - i)
+            return false;
+        unsigned char type = p[i++];
+        due--;
+        skip = 0;
+        if (type >= 0x80 && type < 0xa0) {
+            due += (type & 15u) * (type < 0x90 ? 2 : 1);
+        } else if (type >= 0xa0 && type < 0xc0) {
+            skip = type & 31u;
+        } else if (type >= 0xc0 && type < 0xe0) {
+            size_t width = lengths[type - 0xc0];
+            uint64_t length = width <= n - i ? number(p + i, width) : 0;
+            skip = width + fixed[type - 0xc0] + (type < 0xdc ? length : 0);
+            due += type < 0xdc ? 0 : type < 0xde ? length : 2 * length;
+        }
+        if (skip > n - i)
+            return false;
+    }
+    return true;
+}
+
 int pack_next(struct pack_reader *r, const struct fields *f, void *entry)
 {
     msgpack_object o;
@@ -222,6 +265,8 @@ int pack_next(struct pack_reader *r, const struct fields *f, void *entry)
     if (r->off == r->n)
         return 0;
     r->broken = true;
+    if (!is_whole((const unsigned char *)r->data + r->off, r->n - r->off))
+        return -EBADMSG;
     msgpack_unpack_return got = msgpack_unpack(r->data, r->n, &r->off, &r->zone, &o);
     if (got != MSGPACK_UNPACK_SUCCESS && got != MSGPACK_UNPACK_EXTRA_BYTES)
         return -EBADMSG;
