@@ -64,3 +64,25 @@ Test(reply, no_type_without_a_body)
                      "HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\nLocation: /x\r\n\r\n");
     buf_free(&out);
 }
+
+Test(reply, pieces_are_chunks_and_an_empty_one_is_the_last)
+{
+    struct reply r = {.status = 200, .type = "text/event-stream", .body = str_of("not here")};
+
+    reply_render_head(&out, &r, true, REPLY_KEEP);
+    reply_render_chunk(&out, str_of("0123456789abcdef"));
+    reply_render_chunk(&out, str_of(""));
+    cr_assert_str_eq(undated(), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+                                "Content-Type: text/event-stream\r\n\r\n"
+                                "10\r\n0123456789abcdef\r\n0\r\n\r\n");
+    buf_free(&out);
+}
+
+Test(reply, an_answer_that_ends_with_its_connection_has_no_length)
+{
+    struct reply r = {.status = 200, .type = ""};
+
+    reply_render_head(&out, &r, false, REPLY_CLOSE);
+    cr_assert_str_eq(undated(), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    buf_free(&out);
+}
