@@ -35,6 +35,25 @@ Test(jsonscan, decodes_escapes)
     jsonscan_free(&j);
 }
 
+/* Python takes them; who hands the text on to somebody stricter wants to know. */
+Test(jsonscan, numbers_that_are_none)
+{
+    static const char *const not_json[] = {"NaN", "[1,Infinity]", "{\"x\":{\"y\":-Infinity}}"};
+    static const char *const fine[] = {"1", "[\"NaN\"]", "{\"Infinity\":null}"};
+    struct jsonscan j;
+
+    for (size_t i = 0; i < ARRAY_LEN(not_json); i++) {
+        cr_expect_eq(jsonscan(&j, str_of(not_json[i]), keys), JSONSCAN_OK);
+        cr_expect(j.beyond_json, "%s", not_json[i]);
+        jsonscan_free(&j);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fine); i++) {
+        cr_expect_eq(jsonscan(&j, str_of(fine[i]), keys), JSONSCAN_OK);
+        cr_expect(!j.beyond_json, "%s", fine[i]);
+        jsonscan_free(&j);
+    }
+}
+
 Test(jsonscan, python_words_and_places)
 {
     static const struct {

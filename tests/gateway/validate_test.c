@@ -411,6 +411,39 @@ Test(validate, echo_is_cut)
     }
 }
 
+/* Not in the contract: an answer piece by piece. */
+Test(validate, stream)
+{
+    static const struct {
+        const char *json;
+        int status;
+        bool stream;
+    } table[] = {
+        {"true", 200, true}, {"false", 200, false},    {"null", 200, false}, {"1", 422, false},
+        {"0", 422, false},   {"\"true\"", 422, false}, {"[]", 422, false},   {"{}", 422, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct buf body = BUF_INIT(KIB), error = BUF_INIT(ASK_ERROR_MAX), want = BUF_INIT(KIB);
+        struct jsonscan hold;
+        struct ask_input in;
+        buf_printf(&body, "{\"user_id\":\"a\",\"question\":\"abc\",\"stream\":%s}", table[i].json);
+        buf_printf(&want,
+                   "{\"detail\":[{\"type\":\"bool_type\",\"loc\":[\"body\",\"stream\"],\"msg\":\"Input "
+                   "should be a valid "
+                   "boolean\",\"input\":%s}]}",
+                   table[i].json);
+        cr_expect_eq(validate_ask(buf_str(&body), NULL, 7, &hold, &in, &error), table[i].status);
+        cr_expect_eq(in.stream, table[i].stream, "%s", table[i].json);
+        if (table[i].status == 422)
+            cr_expect_str_eq(error.data, want.data);
+        jsonscan_free(&hold);
+        buf_free(&want);
+        buf_free(&body);
+        buf_free(&error);
+    }
+}
+
 /* A body that is as bad as its size allows has a small answer that is JSON. */
 Test(validate, hostile_bodies_have_small_answers)
 {
