@@ -206,7 +206,7 @@ static void note_attempt(struct leg *leg, const struct call_result *res, enum ou
     struct run *r = leg->run;
 
     r->tries[leg->pass.member]++;
-    trail_add(&r->trail, target_of(r, leg)->name, outcome, res, code, leg->pass.started_us,
+    trail_add(&r->trail, target_of(r, leg), outcome, res, code, leg->pass.started_us,
               leg->pass.started_us - leg->ready_us, leg != r->legs);
 }
 

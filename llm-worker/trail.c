@@ -4,8 +4,9 @@
 
 #include "common/base/clock.h"
 
-void trail_add(struct trail *t, const char *upstream, enum outcome outcome, const struct call_result *res,
-               const char *code, int64_t started_us, int64_t wait_us, bool hedge)
+void trail_add(struct trail *t, const struct target *asked, enum outcome outcome,
+               const struct call_result *res, const char *code, int64_t started_us, int64_t wait_us,
+               bool hedge)
 {
     int64_t took = clock_us() - started_us;
     size_t n = res ? res->request_id.n : 0;
@@ -23,7 +24,8 @@ void trail_add(struct trail *t, const char *upstream, enum outcome outcome, cons
         .outcome = str_of(outcome_word(outcome)),
         .upstream_id = {id, n},
         .code = str_of(code_copy),
-        .upstream = str_of(upstream),
+        .upstream = str_of(asked->name),
+        .model = str_of(asked->model),
         .hedge = hedge,
     };
 }

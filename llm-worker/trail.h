@@ -1,7 +1,7 @@
 /*
  * trail.h - the calls that were made for one question, as the record will tell them
  *
- * Owner    the trail holds its texts and must not move; an upstream's name is borrowed from the roster.
+ * Owner    the trail holds its texts and must not move; an upstream's name and model are borrowed from the roster.
  * Threads  pure, but for the clocks.
  * Limits   UPSTREAM_ATTEMPTS_MAX
  */
@@ -25,8 +25,9 @@ struct trail {
 };
 
 /* A call that ends now. hedge: it was made while another one was under way. res: NULL when it was stopped. wait_us: before it. */
-void trail_add(struct trail *t, const char *upstream, enum outcome outcome, const struct call_result *res,
-               const char *code, int64_t started_us, int64_t wait_us, bool hedge);
+void trail_add(struct trail *t, const struct target *asked, enum outcome outcome,
+               const struct call_result *res, const char *code, int64_t started_us, int64_t wait_us,
+               bool hedge);
 struct list trail_list(struct trail *t);
 const char *trail_last_code(const struct trail *t);
 

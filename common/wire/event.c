@@ -19,7 +19,7 @@ static const struct field attempt_rows[] = {
     ATTEMPT(3, FIELD_I64, wait_us, 0),  ATTEMPT(4, FIELD_U64, status, 0),
     ATTEMPT(5, FIELD_STR, outcome, 32), ATTEMPT(6, FIELD_STR, upstream_id, 128),
     ATTEMPT(7, FIELD_STR, code, 64),    ATTEMPT(8, FIELD_STR, upstream, 64),
-    ATTEMPT(9, FIELD_BOOL, hedge, 0),
+    ATTEMPT(9, FIELD_BOOL, hedge, 0),   ATTEMPT(10, FIELD_STR, model, 256),
 };
 
 const struct fields event_attempt_fields = {attempt_rows, ARRAY_LEN(attempt_rows),

@@ -43,6 +43,7 @@ struct event_attempt {
     struct str code;        /* error.code, else error.type, of its answer */
     struct str upstream;    /* name of the upstream that was asked */
     bool hedge;             /* it was asked while another call was under way */
+    struct str model;       /* that it was asked for */
 };
 
 /* How an upstream does: of one worker on its beats, of all in the gauges. */
