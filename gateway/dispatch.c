@@ -38,8 +38,9 @@ struct dispatch {
     struct workers workers;
 
     struct ask *first, *last; /* waiting for a worker, oldest first */
-    struct ask **asks;        /* by the low half of their id, minus 1 */
-    uint32_t *free_ids;       /* stack of unused places in asks */
+    uint64_t n_waiting;
+    struct ask **asks;  /* by the low half of their id, minus 1 */
+    uint32_t *free_ids; /* stack of unused places in asks */
     uint32_t n_free, capacity;
     uint32_t n_asks;
     uint64_t generation; /* the high half: a late message about an old ask finds nobody */
@@ -109,6 +110,7 @@ static void queue_push_back(struct dispatch *d, struct ask *a)
     a->prev = d->last;
     *(d->last ? &d->last->next : &d->first) = a;
     d->last = a;
+    d->n_waiting++;
 }
 
 static void queue_push_front(struct dispatch *d, struct ask *a)
@@ -118,6 +120,7 @@ static void queue_push_front(struct dispatch *d, struct ask *a)
     a->next = d->first;
     *(d->first ? &d->first->prev : &d->last) = a;
     d->first = a;
+    d->n_waiting++;
 }
 
 static void queue_remove(struct dispatch *d, struct ask *a)
@@ -125,6 +128,7 @@ static void queue_remove(struct dispatch *d, struct ask *a)
     *(a->prev ? &a->prev->next : &d->first) = a->next;
     *(a->next ? &a->next->prev : &d->last) = a->prev;
     a->prev = a->next = NULL;
+    d->n_waiting--;
 }
 
 /* Answers. */
@@ -395,9 +399,19 @@ static void take_back(struct dispatch *d, struct worker *w, struct ask *a)
     }
 }
 
+static void note_worker(struct dispatch *d, const struct worker *w, const char *change)
+{
+    sink_put(d->sink,
+             &(struct event){
+                 .kind = EVENT_WORKER, .start_us = wall_us(), .pid = w->pid, .change = str_of(change)});
+}
+
 static void lose(struct dispatch *d, struct worker *w, const char *why)
 {
-    if (!w->leaving || w->held)
+    bool in_order = w->leaving && !w->held;
+
+    note_worker(d, w, in_order ? "left" : "lost");
+    if (!in_order)
         log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("worker_pid", w->pid), LOG_INT("jobs", w->held)),
                   "lost an llm-worker: %s; its jobs go to another one", why);
     while (w->asks)
@@ -462,10 +476,11 @@ static void on_presence(struct dispatch *d, const struct zroute *from, const str
 
     if (!w) {
         w = workers_add(&d->workers, from);
+        w->pid = m->pid;
+        note_worker(d, w, "joined");
         log_event(LOG_INFO, LOG_FIELDS(LOG_INT("worker_pid", m->pid), LOG_INT("slots", m->slots)),
                   "an llm-worker joined");
     }
-    w->pid = m->pid;
     w->slots = m->slots;
     w->configured = m->configured;
     w->down = m->down;
@@ -598,6 +613,19 @@ static bool before_sleep(void *arg)
     return lost || n > 0;
 }
 
+static struct event_gauges gauges_of(const struct dispatch *d)
+{
+    struct event_gauges g = {
+        .in_progress = (uint64_t)atomic_load(&d->notes.in_progress),
+        .queued = d->n_waiting,
+        .queue_age_us = d->first ? clock_us() - d->first->caller.start_us : 0,
+    };
+
+    for (const struct worker *w = d->workers.first; w; w = w->next)
+        g.workers[worker_state(w)]++;
+    return g;
+}
+
 static void on_tick(void *arg)
 {
     struct dispatch *d = arg;
@@ -612,8 +640,9 @@ static void on_tick(void *arg)
             worker_say(w, &(struct job){.kind = JOB_BEAT, .epoch = d->epoch, .workers = workers});
     }
     update_facts(d);
-    sink_gauges(d->sink, (uint64_t)atomic_load(&d->notes.in_progress));
+    struct event_gauges gauges = gauges_of(d);
     size_t n = workers_upstreams(&d->workers, upstreams);
+    sink_gauges(d->sink, &gauges);
     sink_upstreams(d->sink, upstreams, n);
     models_learn(&d->models, upstreams, n);
     check_drained(d); /* telemetry may be gone by now */

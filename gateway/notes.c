@@ -189,7 +189,7 @@ static void on_scrape(void *owner)
 {
     struct scrape *s = owner;
 
-    sink_gauges(s->notes->sink, (uint64_t)atomic_load(&s->notes->in_progress));
+    sink_in_progress(s->notes->sink, (uint64_t)atomic_load(&s->notes->in_progress));
     sink_scrape(s->notes->sink, s->format, clock_ms() + SCRAPE_MS, on_exposition, s);
 }
 

@@ -55,6 +55,17 @@ static struct str keep(char *to, size_t room, struct str from)
     return (struct str){to, str_copy(to, room, from)};
 }
 
+enum worker_state worker_state(const struct worker *w)
+{
+    if (w->leaving || w->lost)
+        return WORKER_LEAVING;
+    if (w->down)
+        return WORKER_DOWN;
+    if (w->held >= w->slots)
+        return WORKER_FULL;
+    return w->held ? WORKER_BUSY : WORKER_IDLE;
+}
+
 void worker_learn_upstreams(struct worker *w, const struct list *upstreams)
 {
     const struct event_upstream *from = upstreams->items;

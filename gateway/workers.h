@@ -50,6 +50,8 @@ void workers_remove(struct workers *w, struct worker *gone); /* holds no asks an
  * has an upstream to ask; NULL = none. */
 struct worker *workers_least_loaded(const struct workers *w);
 
+enum worker_state worker_state(const struct worker *w);
+
 /* What its beat says of its upstreams is copied. */
 void worker_learn_upstreams(struct worker *w, const struct list *upstreams);
 

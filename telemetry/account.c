@@ -13,10 +13,23 @@
 static const char *const reasons[] = {DROPPED_SPOOL_FULL, DROPPED_SPOOL_ERROR, DROPPED_SENDER,
                                       DROPPED_UNREADABLE, DROPPED_REJECTED,    DROPPED_TOO_LARGE};
 
+static const struct {
+    enum metric id;
+    const char *labels[METRIC_LABELS];
+} known[] = {
+    {METRIC_WORKER_CHANGES, {"joined"}}, {METRIC_WORKER_CHANGES, {"left"}},
+    {METRIC_WORKER_CHANGES, {"lost"}},   {METRIC_ANSWERS, {"upstream"}},
+    {METRIC_ANSWERS, {"cache"}},         {METRIC_ANSWERS, {"shared"}},
+    {METRIC_GUARDRAILS, {"max_words"}},  {METRIC_GUARDRAILS, {"toxicity"}},
+    {METRIC_UPLOADS, {"ok", "traces"}},  {METRIC_UPLOADS, {"ok", "scores"}},
+};
+
 void account_begin(struct metrics *m)
 {
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
         account_dropped(m, reasons[i], 0);
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        metrics_add(m, known[i].id, known[i].labels, 0);
     metrics_set(m, METRIC_BUILD, METRIC_WITH(ATALAYA_VERSION), 1);
 }
 
@@ -36,30 +49,17 @@ static const char *name(char out[NAME_SIZE], struct str s, const char *empty)
     return out;
 }
 
-void account_upstreams(struct metrics *m, const struct list *upstreams)
-{
-    const struct event_upstream *u = upstreams->items;
-    char label[NAME_SIZE];
-
-    if (upstreams->n == 0)
-        return;
-    metrics_clear(m, METRIC_UPSTREAM_BREAKER);
-    metrics_clear(m, METRIC_UPSTREAM_CALLS);
-    metrics_clear(m, METRIC_UPSTREAM_LIMIT);
-    for (size_t i = 0; i < upstreams->n; i++) {
-        const char *upstream = name(label, u[i].name, "other");
-        metrics_set(m, METRIC_UPSTREAM_BREAKER, METRIC_WITH(upstream), (double)u[i].state);
-        metrics_set(m, METRIC_UPSTREAM_CALLS, METRIC_WITH(upstream), (double)u[i].in_flight);
-        metrics_set(m, METRIC_UPSTREAM_LIMIT, METRIC_WITH(upstream), (double)u[i].limit);
-    }
-}
-
 static double seconds(int64_t us)
 {
     return us > 0 ? (double)us / 1e6 : 0;
 }
 
-static void count_answer(struct metrics *m, const struct event *e)
+static struct exemplar exemplar_of(const struct event *e, int64_t at_us)
+{
+    return (struct exemplar){e->trace_id, e->request_id, at_us};
+}
+
+static void count_http(struct metrics *m, const struct event *e)
 {
     char endpoint[NAME_SIZE], verb[NAME_SIZE], status[24] = "other";
     const char *route = name(endpoint, e->endpoint, "other");
@@ -68,40 +68,73 @@ static void count_answer(struct metrics *m, const struct event *e)
     if (e->status >= 100 && e->status <= 999)
         snprintf(status, sizeof status, "%" PRIu64, e->status);
     metrics_add(m, METRIC_REQUESTS, METRIC_WITH(route, method, status), 1);
-    struct exemplar x = {e->trace_id, e->request_id, e->start_us + e->duration_us};
+    struct exemplar x = exemplar_of(e, e->start_us + e->duration_us);
     metrics_observe(m, METRIC_REQUEST_LATENCY, METRIC_WITH(route, method), seconds(e->duration_us), &x);
+}
+
+#define OPERATION "chat"
+#define PROVIDER  "openai" /* whose API it is; who runs it is not known */
+
+static void observe_call(struct metrics *m, const struct event *e, const struct event_attempt *a)
+{
+    char asked_buf[NAME_SIZE], model_buf[NAME_SIZE], error_buf[NAME_SIZE];
+    const char *asked = name(asked_buf, a->model, ""), *model = "", *error = "";
+    struct exemplar x = exemplar_of(e, a->start_us + a->duration_us);
+
+    if (str_eq(a->outcome, "ok")) {
+        model = name(model_buf, e->model, "other");
+        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(model), seconds(a->duration_us), &x);
+    } else if (a->status >= 400 && a->status <= 599) {
+        snprintf(error_buf, sizeof error_buf, "%" PRIu64, a->status);
+        error = error_buf;
+    } else {
+        error = name(error_buf, a->outcome, "other");
+    }
+    metrics_observe(m, METRIC_GENAI_DURATION, METRIC_WITH(error, OPERATION, PROVIDER, asked, model),
+                    seconds(a->duration_us), &x);
 }
 
 static void count_attempts(struct metrics *m, const struct event *e)
 {
     const struct event_attempt *a = e->attempts.items;
-    char outcome[NAME_SIZE], model[NAME_SIZE];
-    const struct event_attempt *good = NULL;
+    char outcome[NAME_SIZE], upstream[NAME_SIZE];
 
     for (size_t i = 0; i < e->attempts.n; i++) {
-        metrics_add(m, METRIC_ATTEMPTS, METRIC_WITH(name(outcome, a[i].outcome, "other")), 1);
-        if (str_eq(a[i].outcome, "ok"))
-            good = &a[i];
+        if (i > 0)
+            metrics_add(m, METRIC_RETRIES, METRIC_WITH(outcome), 1);
+        snprintf(outcome, sizeof outcome, "%s", name(upstream, a[i].outcome, "other"));
+        metrics_add(m, METRIC_ATTEMPTS, METRIC_WITH(outcome, name(upstream, a[i].upstream, "")), 1);
+        observe_call(m, e, &a[i]);
     }
-    if (!good)
-        return;
-    struct exemplar x = {e->trace_id, e->request_id, good->start_us + good->duration_us};
-    metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(name(model, e->model, "other")),
-                    seconds(good->duration_us), &x);
+}
+
+static void add_kinds(struct metrics *m, enum metric id, const char *model, const struct usage *u)
+{
+    metrics_add(m, id, METRIC_WITH("input", model), (double)u->input);
+    metrics_add(m, id, METRIC_WITH("input_cached", model), (double)u->cached);
+    metrics_add(m, id, METRIC_WITH("output", model), (double)u->output);
+    metrics_add(m, id, METRIC_WITH("reasoning", model), (double)u->reasoning);
 }
 
 static void count_tokens(struct metrics *m, const struct event *e)
 {
+    const struct event_attempt *a = e->attempts.items;
     struct usage u =
         usage_split(e->prompt_tokens, e->cached_tokens, e->completion_tokens, e->reasoning_tokens);
-    char buf[NAME_SIZE];
+    char buf[NAME_SIZE], asked_buf[NAME_SIZE];
     const char *model = name(buf, e->model, "other");
+    const char *asked = e->attempts.n ? name(asked_buf, a[e->attempts.n - 1].model, "") : "";
 
     metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens, NULL);
-    metrics_add(m, METRIC_TOKENS, METRIC_WITH("input", model), (double)u.input);
-    metrics_add(m, METRIC_TOKENS, METRIC_WITH("input_cached", model), (double)u.cached);
-    metrics_add(m, METRIC_TOKENS, METRIC_WITH("output", model), (double)u.output);
-    metrics_add(m, METRIC_TOKENS, METRIC_WITH("reasoning", model), (double)u.reasoning);
+    add_kinds(m, METRIC_TOKENS, model, &u);
+    if (e->usage_estimated) {
+        add_kinds(m, METRIC_TOKENS_ESTIMATED, model, &u);
+        return;
+    }
+    metrics_observe(m, METRIC_GENAI_TOKENS, METRIC_WITH(OPERATION, PROVIDER, asked, model, "input"),
+                    (double)e->prompt_tokens, NULL);
+    metrics_observe(m, METRIC_GENAI_TOKENS, METRIC_WITH(OPERATION, PROVIDER, asked, model, "output"),
+                    (double)e->completion_tokens, NULL);
 }
 
 static void count_cost(struct metrics *m, const struct event *e)
@@ -112,10 +145,45 @@ static void count_cost(struct metrics *m, const struct event *e)
         metrics_add(m, METRIC_COST, METRIC_WITH(name(model, e->model, "other")), e->cost_usd);
 }
 
+static void observe_score(struct metrics *m, const char *which, double value)
+{
+    if (value >= 0 && value <= 1)
+        metrics_observe(m, METRIC_SCORES, METRIC_WITH(which), value, NULL);
+}
+
+/* What the client got, wherever it came from. */
+static void count_answer(struct metrics *m, const struct event *e)
+{
+    struct exemplar x = exemplar_of(e, e->start_us + e->duration_us);
+    char model[NAME_SIZE];
+
+    if (e->status == 200 && !e->error.n)
+        metrics_add(m, METRIC_ANSWERS,
+                    METRIC_WITH(str_eq(e->cache, "hit")      ? "cache"
+                                : str_eq(e->cache, "shared") ? "shared"
+                                                             : "upstream"),
+                    1);
+    if (e->first_token_us > 0)
+        metrics_observe(m, METRIC_FIRST_TOKEN, METRIC_WITH(name(model, e->model, "other")),
+                        seconds(e->first_token_us), &x);
+    if (e->truncated)
+        metrics_add_from(m, METRIC_GUARDRAILS, METRIC_WITH("max_words"), 1, &x);
+    if (!e->has_scores)
+        return;
+    if (e->toxicity_safe < 1)
+        metrics_add_from(m, METRIC_GUARDRAILS, METRIC_WITH("toxicity"), 1, &x);
+    observe_score(m, "non_empty_answer", e->non_empty_answer);
+    observe_score(m, "toxicity_safe", e->toxicity_safe);
+}
+
 static void count_request(struct metrics *m, const struct event *e)
 {
     if (e->status)
+        count_http(m, e);
+    if (e->trace_id.n)
         count_answer(m, e);
+    if (e->cache.n) /* its call counts where it was made */
+        return;
     count_attempts(m, e);
     if (e->has_usage)
         count_tokens(m, e);
@@ -124,9 +192,20 @@ static void count_request(struct metrics *m, const struct event *e)
 
 static void count_feedback(struct metrics *m, const struct event *e)
 {
-    char score[NAME_SIZE];
+    char buf[NAME_SIZE];
+    const char *score = name(buf, e->score_name, "other");
+    bool number = str_eq(e->score_type, "NUMERIC") || str_eq(e->score_type, "BOOLEAN");
 
-    metrics_add(m, METRIC_FEEDBACK, METRIC_WITH(name(score, e->score_name, "other")), 1);
+    metrics_add(m, METRIC_FEEDBACK, METRIC_WITH(score), 1);
+    if (number && e->score_value >= 0 && e->score_value <= 1)
+        metrics_observe(m, METRIC_FEEDBACK_SCORE, METRIC_WITH(score), e->score_value, NULL);
+}
+
+static void count_worker(struct metrics *m, const struct event *e)
+{
+    char change[NAME_SIZE];
+
+    metrics_add(m, METRIC_WORKER_CHANGES, METRIC_WITH(name(change, e->change, "other")), 1);
 }
 
 void account_event(struct metrics *m, const struct event *e)
@@ -139,6 +218,9 @@ void account_event(struct metrics *m, const struct event *e)
     } else if (e->kind == EVENT_FEEDBACK) {
         kind = "feedback";
         count_feedback(m, e);
+    } else if (e->kind == EVENT_WORKER) {
+        kind = "worker";
+        count_worker(m, e);
     }
     metrics_add(m, METRIC_EVENTS, METRIC_WITH(kind), 1);
 }

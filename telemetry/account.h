@@ -1,13 +1,9 @@
 /*
  * account.h - which event counts where
  *
- * Purpose  the one place that turns events into numbers.
- *
- *            app_requests_total, app_request_latency_seconds   each answered HTTP request
- *            app_llm_latency_seconds                           the provider call that succeeded, if one did
- *            app_llm_tokens_used                               each request whose usage is known
- *            atalaya_upstream_attempts_total                   each provider call
- *            atalaya_feedback_total                            each score of a client
+ * Purpose  the one place that turns events into numbers. metric_table.c says what each metric means.
+ *          An answer without a call of its own (from the cache, or shared with the same question) counts as an answer
+ *          and costs nothing.
  * Threads  the loop's.
  */
 #ifndef ATALAYA_TELEMETRY_ACCOUNT_H
@@ -26,7 +22,6 @@
 
 void account_begin(struct metrics *m); /* known series start at 0, so that rates see their first step */
 void account_event(struct metrics *m, const struct event *e);
-void account_upstreams(struct metrics *m, const struct list *upstreams); /* of a sender's gauges */
 void account_dropped(struct metrics *m, const char *reason, double n);
 
 #endif

@@ -11,6 +11,7 @@
 #include "common/base/mem.h"
 #include "common/wire/event.h"
 #include "telemetry/account.h"
+#include "telemetry/gauges.h"
 #include "telemetry/senders.h"
 
 #define WARN_EVERY_MS 60000
@@ -39,6 +40,7 @@ struct ingest {
     struct spool *spool;
     struct metrics *metrics;
     struct senders *senders;
+    struct gauges *gauges;
     struct buf scratch;
     int busy_turns;
 
@@ -134,8 +136,7 @@ static void apply(struct ingest *in, const struct zmsg *m, struct pack_reader *r
         take_batch(in, r, s, &head);
         return;
     }
-    s->in_progress = head.in_progress;
-    account_upstreams(in->metrics, &head.upstreams);
+    gauges_take(in->gauges, &head, clock_ms());
     if (head.kind == EVENT_SCRAPE)
         note_scrape(in, &m->route, &head);
 }
@@ -378,9 +379,9 @@ static void readable(void *arg, uint32_t events)
     (void)events;
 }
 
-uint64_t ingest_in_progress(const struct ingest *in)
+void ingest_show_gauges(struct ingest *in)
 {
-    return senders_in_progress(in->senders, clock_ms());
+    gauges_show(in->gauges, in->metrics, clock_ms());
 }
 
 static void restore(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us)
@@ -409,6 +410,7 @@ int ingest_new(struct ingest **out, struct loop *l, struct zwire *w, const struc
     in->spool = s;
     in->metrics = m;
     in->senders = senders_new();
+    in->gauges = gauges_new();
     in->scratch = BUF_INIT(RECORD_BYTES_MAX);
     in->io = (struct loop_io){.fd = zsock_fd(sock), .fn = readable, .arg = in};
     in->hook = (struct loop_hook){.fn = read_socket, .arg = in};
@@ -433,6 +435,7 @@ void ingest_free(struct ingest *in)
     loop_timer_clear(in->loop, &in->timer);
     release(in);
     senders_free(in->senders);
+    gauges_free(in->gauges);
     buf_free(&in->scratch);
     free(in->events);
     zsock_close(in->sock);

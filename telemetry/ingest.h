@@ -44,6 +44,6 @@ int ingest_repair(struct ingest *in, int error);
 /* True when no sender is connected any more. Asks each of them: a message to a peer that has gone fails at once. */
 bool ingest_deserted(struct ingest *in);
 
-uint64_t ingest_in_progress(const struct ingest *in);
+void ingest_show_gauges(struct ingest *in); /* what the senders have last said, in the metrics */
 
 #endif

@@ -42,7 +42,7 @@ static void fill_metrics(void *arg, enum metrics_format format, struct buf *out)
     int64_t oldest = spool_oldest_us(t->spool);
     double age = oldest ? (double)(wall_us() - oldest) / 1e6 : 0;
 
-    metrics_set(t->metrics, METRIC_IN_PROGRESS, METRIC_PLAIN, (double)ingest_in_progress(t->ingest));
+    ingest_show_gauges(t->ingest);
     metrics_set(t->metrics, METRIC_SPOOL_RECORDS, METRIC_PLAIN, (double)spool_records(t->spool));
     metrics_set(t->metrics, METRIC_SPOOL_BYTES, METRIC_PLAIN, (double)spool_bytes(t->spool));
     metrics_set(t->metrics, METRIC_SPOOL_AGE, METRIC_PLAIN, age > 0 ? age : 0);

@@ -5,6 +5,7 @@
  *          printed from it.
  * Promise  the rows before METRIC_CONTRACT_END are a contract with dashboards that exist: names, labels, order and
  *          buckets stay; buckets may be added above.
+ *          Those from METRIC_OPERATOR_END on are OpenTelemetry's, by their names in Prometheus.
  * Threads  constant.
  */
 #ifndef ATALAYA_TELEMETRY_METRIC_TABLE_H
@@ -23,9 +24,20 @@ enum metric {
     METRIC_LLM_TOKENS,
     METRIC_CONTRACT_END,
 
-    METRIC_BUILD = METRIC_CONTRACT_END,
+    METRIC_QUEUE = METRIC_CONTRACT_END,
+    METRIC_QUEUE_AGE,
+    METRIC_WORKERS,
+    METRIC_WORKER_CHANGES,
+    METRIC_ANSWERS,
+    METRIC_FIRST_TOKEN,
+    METRIC_GUARDRAILS,
+    METRIC_SCORES,
+    METRIC_FEEDBACK,
+    METRIC_FEEDBACK_SCORE,
     METRIC_ATTEMPTS,
+    METRIC_RETRIES,
     METRIC_TOKENS,
+    METRIC_TOKENS_ESTIMATED,
     METRIC_COST,
     METRIC_UPSTREAM_BREAKER,
     METRIC_UPSTREAM_CALLS,
@@ -40,15 +52,25 @@ enum metric {
     METRIC_UPLOADS,
     METRIC_UPLOADED,
     METRIC_SCORES_REJECTED,
-    METRIC_FEEDBACK,
+    METRIC_BUILD,
     METRIC_PROCESS_UP,
     METRIC_PROCESS_RESTARTS,
+    METRIC_PROCESS_CPU,
+    METRIC_PROCESS_RSS,
+    METRIC_PROCESS_VM,
+    METRIC_PROCESS_FDS,
+    METRIC_PROCESS_FDS_MAX,
+    METRIC_PROCESS_START,
+    METRIC_OPERATOR_END,
+
+    METRIC_GENAI_DURATION = METRIC_OPERATOR_END,
+    METRIC_GENAI_TOKENS,
     METRICS
 };
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
-#define METRIC_LABELS 3
+#define METRIC_LABELS 5
 
 struct metric_row {
     const char *name;

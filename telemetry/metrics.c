@@ -34,6 +34,7 @@ struct series {
     enum metric id;
     uint32_t hash;
     char *values[METRIC_LABELS];
+    char *labels;       /* as they are printed; the text after its NUL comes after `le` */
     double created;     /* seconds since 1970 */
     double value;       /* sum of a histogram */
     uint64_t *buckets;  /* not cumulated; one more than the row has, for +Inf */
@@ -48,6 +49,7 @@ struct family {
 
 struct metrics {
     struct family families[METRICS];
+    char (*bounds[METRICS])[METRIC_NUMBER_SIZE]; /* of the buckets, as they are printed; NULL: it has none */
     bool dirty;
 };
 
@@ -55,9 +57,15 @@ struct metrics *metrics_new(void)
 {
     struct metrics *m = xcalloc(1, sizeof *m);
 
-    for (enum metric id = 0; id < METRICS; id++)
+    for (enum metric id = 0; id < METRICS; id++) {
+        const struct metric_row *row = &metric_table[id];
+        if (row->n_buckets)
+            m->bounds[id] = xcalloc(row->n_buckets + 1, sizeof *m->bounds[id]);
+        for (size_t i = 0; m->bounds[id] && i <= row->n_buckets; i++)
+            metric_number(m->bounds[id][i], i < row->n_buckets ? row->buckets[i] : INFINITY);
         if (metric_labels(id) == 0)
             metrics_add(m, id, METRIC_PLAIN, 0);
+    }
     return m;
 }
 
@@ -69,6 +77,7 @@ void metrics_clear(struct metrics *m, enum metric id)
         struct series *next = s->next;
         for (size_t i = 0; i < METRIC_LABELS; i++)
             free(s->values[i]);
+        free(s->labels);
         free(s->buckets);
         free(s->marks);
         free(s);
@@ -81,8 +90,10 @@ void metrics_free(struct metrics *m)
 {
     if (!m)
         return;
-    for (enum metric id = 0; id < METRICS; id++)
+    for (enum metric id = 0; id < METRICS; id++) {
         metrics_clear(m, id);
+        free(m->bounds[id]);
+    }
     free(m);
 }
 
@@ -116,6 +127,42 @@ static struct series *find(const struct family *f, const char *const values[METR
     return NULL;
 }
 
+static void print_label(struct buf *out, const char *name, const char *value)
+{
+    buf_puts(out, name);
+    buf_puts(out, "=\"");
+    for (; *value; value++) {
+        if (*value == '\\' || *value == '"')
+            buf_putc(out, '\\');
+        if (*value == '\n')
+            buf_puts(out, "\\n");
+        else
+            buf_putc(out, *value);
+    }
+    buf_putc(out, '"');
+}
+
+/* A comma between all; `le` stands in its alphabetical place among them. */
+static char *labels_text(const struct metric_row *row, const char *const values[METRIC_LABELS])
+{
+    struct buf out = BUF_INIT(METRIC_LABELS * (2 * METRIC_LABEL_MAX + METRIC_LABEL_MAX));
+    bool behind = false;
+
+    for (size_t i = 0; i < METRIC_LABELS && row->labels[i]; i++) {
+        if (!behind && row->n_buckets && strcmp("le", row->labels[i]) < 0) {
+            buf_putc(&out, '\0');
+            behind = true;
+        } else if (i) {
+            buf_putc(&out, ',');
+        }
+        print_label(&out, row->labels[i], values[i]);
+    }
+    if (!behind)
+        buf_putc(&out, '\0');
+    buf_putc(&out, '\0');
+    return out.data;
+}
+
 static struct series *create(struct metrics *m, enum metric id, const char *const values[METRIC_LABELS])
 {
     const struct metric_row *row = &metric_table[id];
@@ -126,6 +173,7 @@ static struct series *create(struct metrics *m, enum metric id, const char *cons
     s->hash = hash_of(values, metric_labels(id));
     for (size_t i = 0; i < metric_labels(id); i++)
         s->values[i] = xstrdup(values[i]);
+    s->labels = labels_text(row, values);
     s->created = (double)wall_us() / 1e6;
     if (row->type == METRIC_HISTOGRAM)
         s->buckets = xcalloc(row->n_buckets + 1, sizeof *s->buckets);
@@ -138,14 +186,18 @@ static struct series *create(struct metrics *m, enum metric id, const char *cons
 static size_t most_series(enum metric id)
 {
     switch (id) {
-    case METRIC_LLM_LATENCY:
     case METRIC_COST:
     case METRIC_FEEDBACK:
         return METRIC_NAMES_MAX;
     case METRIC_TOKENS:
+    case METRIC_TOKENS_ESTIMATED:
         return METRIC_NAMES_MAX * USAGE_KINDS;
+    case METRIC_GENAI_TOKENS: /* input and output */
+        return METRIC_NAMES_MAX * 2;
+    case METRIC_REQUEST_LATENCY:
+        return METRIC_ROUTES_MAX;
     default:
-        return METRIC_SERIES_MAX;
+        return metric_table[id].type == METRIC_HISTOGRAM ? METRIC_NAMES_MAX : METRIC_SERIES_MAX;
     }
 }
 
@@ -199,6 +251,14 @@ void metrics_set(struct metrics *m, enum metric id, const char *const labels[MET
     get(m, id, labels)->value = value;
 }
 
+void metrics_raise(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value)
+{
+    struct series *s = get(m, id, labels);
+
+    if (value > s->value)
+        s->value = value;
+}
+
 static size_t bucket_of(const struct metric_row *row, double value)
 {
     size_t i = 0;
@@ -208,10 +268,12 @@ static size_t bucket_of(const struct metric_row *row, double value)
     return i;
 }
 
+/* x: NULL, or perhaps of no trace. */
 static void mark_bucket(struct series *s, size_t bucket, double value, const struct exemplar *x)
 {
+    if (!x || x->at_us <= 0 || !text_is_hex(x->trace_id, ID_TRACE_SIZE - 1))
+        return;
     bool fits = x->request_id.n <= REQUEST_ID_FIT && text_is_clean(x->request_id);
-
     if (!s->marks)
         s->marks = xcalloc(metric_table[s->id].n_buckets + 1, sizeof *s->marks);
     struct mark *m = &s->marks[bucket];
@@ -219,6 +281,16 @@ static void mark_bucket(struct series *s, size_t bucket, double value, const str
     memcpy(m->trace_id, x->trace_id.p, ID_TRACE_SIZE - 1);
     if (fits && x->request_id.n)
         memcpy(m->request_id, x->request_id.p, x->request_id.n);
+}
+
+void metrics_add_from(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double by,
+                      const struct exemplar *x)
+{
+    struct series *s = get(m, id, labels);
+
+    s->value += by;
+    mark_bucket(s, 0, by, x);
+    touch(m, s);
 }
 
 void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value,
@@ -229,8 +301,7 @@ void metrics_observe(struct metrics *m, enum metric id, const char *const labels
 
     s->value += value;
     s->buckets[bucket]++;
-    if (x && x->at_us > 0 && text_is_hex(x->trace_id, ID_TRACE_SIZE - 1))
-        mark_bucket(s, bucket, value, x);
+    mark_bucket(s, bucket, value, x);
     touch(m, s);
 }
 
@@ -239,26 +310,16 @@ bool metrics_dirty(const struct metrics *m)
     return m->dirty;
 }
 
-static void bound_text(char out[METRIC_NUMBER_SIZE], const struct metric_row *row, size_t i)
+static struct str buckets_text(const struct metrics *m, const struct series *s, struct buf *b)
 {
-    metric_number(out, i < row->n_buckets ? row->buckets[i] : INFINITY);
-}
-
-static struct str buckets_text(const struct series *s, struct buf *b)
-{
-    const struct metric_row *row = &metric_table[s->id];
-
-    for (size_t i = 0; s->buckets && i <= row->n_buckets; i++) {
-        char bound[METRIC_NUMBER_SIZE];
-        if (s->buckets[i] == 0)
-            continue;
-        bound_text(bound, row, i);
-        buf_printf(b, "%s%s:%llu", b->len ? " " : "", bound, (unsigned long long)s->buckets[i]);
-    }
+    for (size_t i = 0; s->buckets && i <= metric_table[s->id].n_buckets; i++)
+        if (s->buckets[i])
+            buf_printf(b, "%s%s:%llu", b->len ? " " : "", m->bounds[s->id][i],
+                       (unsigned long long)s->buckets[i]);
     return buf_str(b);
 }
 
-static int save_series(const struct series *s, struct spool *spool)
+static int save_series(const struct metrics *m, const struct series *s, struct spool *spool)
 {
     struct buf labels = BUF_INIT(METRIC_LABELS * (METRIC_LABEL_MAX + 1));
     struct buf buckets = BUF_INIT(BUCKETS_BYTES);
@@ -273,7 +334,7 @@ static int save_series(const struct series *s, struct spool *spool)
         .labels = buf_str(&labels),
         .created = s->created,
         .value = s->value,
-        .buckets = buckets_text(s, &buckets),
+        .buckets = buckets_text(m, s, &buckets),
     };
     int rc = spool_put_series(spool, &v);
     buf_free(&labels);
@@ -288,7 +349,7 @@ int metrics_save(struct metrics *m, struct spool *spool)
     for (enum metric id = 0; m->dirty && id < METRICS; id++)
         for (const struct series *s = m->families[id].first; s && rc == 0; s = s->next)
             if (s->dirty)
-                rc = save_series(s, spool);
+                rc = save_series(m, s, spool);
     return rc;
 }
 
@@ -376,55 +437,36 @@ static void print_value(struct buf *out, double v)
     buf_puts(out, text);
 }
 
-static void print_label(struct buf *out, bool first, const char *name, const char *value)
-{
-    buf_puts(out, first ? "{" : ",");
-    buf_puts(out, name);
-    buf_puts(out, "=\"");
-    for (; *value; value++) {
-        if (*value == '\\' || *value == '"')
-            buf_putc(out, '\\');
-        if (*value == '\n')
-            buf_puts(out, "\\n");
-        else
-            buf_putc(out, *value);
-    }
-    buf_putc(out, '"');
-}
-
-/* le stands in its alphabetical place among the others. */
 static void print_labels(struct buf *out, const struct series *s, const char *le)
 {
-    const struct metric_row *row = &metric_table[s->id];
-    size_t n = metric_labels(s->id);
-    bool first = true;
+    const char *behind = s->labels + strlen(s->labels) + 1;
 
-    for (size_t i = 0; i < n; i++) {
-        if (le && strcmp("le", row->labels[i]) < 0) {
-            print_label(out, first, "le", le);
-            first = false;
-            le = NULL;
-        }
-        print_label(out, first, row->labels[i], s->values[i]);
-        first = false;
-    }
+    if (!le && !*s->labels && !*behind)
+        return;
+    buf_putc(out, '{');
+    buf_puts(out, s->labels);
     if (le) {
-        print_label(out, first, "le", le);
-        first = false;
+        buf_puts(out, *s->labels ? ",le=\"" : "le=\"");
+        buf_puts(out, le);
+        buf_putc(out, '"');
     }
-    if (!first)
-        buf_putc(out, '}');
+    if (*behind && (le || *s->labels))
+        buf_putc(out, ',');
+    buf_puts(out, behind);
+    buf_putc(out, '}');
 }
 
 static void print_mark(struct buf *out, const struct mark *m)
 {
-    buf_puts(out, " # ");
-    print_label(out, true, "trace_id", m->trace_id);
-    if (*m->request_id)
-        print_label(out, false, "request_id", m->request_id);
+    buf_puts(out, " # {");
+    print_label(out, "trace_id", m->trace_id);
+    if (*m->request_id) {
+        buf_putc(out, ',');
+        print_label(out, "request_id", m->request_id);
+    }
     buf_putc(out, '}');
     print_value(out, m->value);
-    buf_printf(out, " %.3f", (double)m->at_us / 1e6);
+    buf_printf(out, " %lld.%03d", (long long)(m->at_us / 1000000), (int)(m->at_us / 1000 % 1000));
 }
 
 static void print_line(struct buf *out, const struct series *s, const char *suffix, const char *le, double v,
@@ -439,16 +481,14 @@ static void print_line(struct buf *out, const struct series *s, const char *suff
     buf_putc(out, '\n');
 }
 
-static void print_histogram(struct buf *out, const struct series *s, bool marks)
+static void print_histogram(struct buf *out, const struct metrics *m, const struct series *s, bool marks)
 {
-    const struct metric_row *row = &metric_table[s->id];
     uint64_t sum = 0;
 
-    for (size_t i = 0; i <= row->n_buckets; i++) {
-        char bound[METRIC_NUMBER_SIZE];
+    for (size_t i = 0; i <= metric_table[s->id].n_buckets; i++) {
         sum += s->buckets[i];
-        bound_text(bound, row, i);
-        print_line(out, s, "_bucket", bound, (double)sum, marks && s->marks ? &s->marks[i] : NULL);
+        print_line(out, s, "_bucket", m->bounds[s->id][i], (double)sum,
+                   marks && s->marks ? &s->marks[i] : NULL);
     }
     print_line(out, s, "_count", NULL, (double)sum, NULL);
     print_line(out, s, "_sum", NULL, s->value, NULL);
@@ -479,24 +519,25 @@ static void print_created(struct buf *out, const struct series *s)
     buf_putc(out, '\n');
 }
 
-static void print_series(struct buf *out, const struct series *s, bool open)
+static void print_series(struct buf *out, const struct metrics *m, const struct series *s, bool open)
 {
     if (metric_table[s->id].type == METRIC_HISTOGRAM)
-        print_histogram(out, s, open);
+        print_histogram(out, m, s, open);
     else
-        print_line(out, s, "", NULL, s->value, NULL);
+        print_line(out, s, "", NULL, s->value, open ? s->marks : NULL);
     if (open && metric_table[s->id].created)
         print_created(out, s);
 }
 
-static void print_family(struct buf *out, enum metric id, const struct family *f, bool open)
+static void print_family(struct buf *out, const struct metrics *m, enum metric id, bool open)
 {
+    const struct family *f = &m->families[id];
     static const char *const types[] = {"counter", "gauge", "histogram"};
     const struct metric_row *row = &metric_table[id];
 
     print_head(out, row->name, open ? family_name(row) : strlen(row->name), "", row->help, types[row->type]);
     for (const struct series *s = f->first; s; s = s->next)
-        print_series(out, s, open);
+        print_series(out, m, s, open);
     /* The text format has no such samples: the Python client prints a family of gauges behind it. */
     if (open || !row->created || !f->first)
         return;
@@ -510,7 +551,7 @@ void metrics_print(const struct metrics *m, enum metrics_format format, struct b
     bool open = format == METRICS_OPENMETRICS;
 
     for (enum metric id = 0; id < METRICS; id++)
-        print_family(out, id, &m->families[id], open);
+        print_family(out, m, id, open);
     if (open)
         buf_puts(out, "# EOF\n");
 }

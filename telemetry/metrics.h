@@ -7,7 +7,7 @@
  * Owner    label values are copied.
  * Threads  one: the loop's. HTTP threads get finished pages (exposition.h).
  * Limits   METRIC_SERIES_MAX series a metric, METRIC_NAMES_MAX models or scores; what comes later counts as
- *          "other". A label value is cut at METRIC_LABEL_MAX bytes; one that is no UTF-8 becomes "other".
+ *          "other" in every label. A label value is cut at METRIC_LABEL_MAX bytes; one that is no UTF-8 becomes "other".
  */
 #ifndef ATALAYA_TELEMETRY_METRICS_H
 #define ATALAYA_TELEMETRY_METRICS_H
@@ -29,14 +29,19 @@ void metrics_free(struct metrics *m);
 
 void metrics_add(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double by);
 void metrics_set(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value);
+void metrics_raise(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS],
+                   double value); /* to at least that */
 
-/* Where a value comes from: the last one of each bucket is shown beside it, in OpenMetrics only; not kept. */
+/* Where a value comes from: the last one of each bucket or counter is shown beside it, in OpenMetrics only; not kept.
+ */
 struct exemplar {
     struct str trace_id;   /* no trace id, no exemplar */
     struct str request_id; /* left out when both together are longer than OpenMetrics allows */
     int64_t at_us;         /* wall */
 };
 
+void metrics_add_from(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double by,
+                      const struct exemplar *x);
 void metrics_observe(struct metrics *m, enum metric id, const char *const labels[METRIC_LABELS], double value,
                      const struct exemplar *x);        /* NULL: none */
 void metrics_clear(struct metrics *m, enum metric id); /* forgets its series */

@@ -1,8 +1,9 @@
 /*
- * processes.h - what the supervisor says about its children, as metrics
+ * processes.h - the processes beside this one, as metrics
  *
  * Purpose  reads RUN_DIR/status (one line a process: role index pid state since restarts last_exit) at every
- *          scrape. Without a supervisor there is no such file and the metrics have no series.
+ *          scrape, and /proc for those that it names. Without a supervisor there is no such file, and telemetry shows
+ *          itself only. Those of other containers and machines are not seen: docs/decisions/0029.
  * Threads  the loop's.
  */
 #ifndef ATALAYA_TELEMETRY_PROCESSES_H

@@ -82,16 +82,6 @@ enum sender_verdict sender_offer(struct sender *s, uint64_t seq)
     return SENDER_TAKE;
 }
 
-uint64_t senders_in_progress(const struct senders *t, int64_t now)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < EVENT_SENDERS_MAX; i++)
-        if (t->slots[i].epoch && t->slots[i].heard_at > now - EVENT_SILENCE_MS)
-            sum += t->slots[i].in_progress;
-    return sum;
-}
-
 struct sender *senders_next(struct senders *t, struct sender *after)
 {
     for (size_t i = after ? (size_t)(after - t->slots) + 1 : 0; i < EVENT_SENDERS_MAX; i++)

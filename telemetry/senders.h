@@ -22,7 +22,6 @@ struct sender {
     uint64_t committed; /* greatest seq that may be acknowledged */
     struct zroute route;
     int64_t heard_at;
-    uint64_t in_progress;
     bool moved; /* last is not saved yet */
     bool owed;  /* waits for an acknowledgement */
 };
@@ -40,8 +39,6 @@ void senders_restore(struct senders *t, uint64_t epoch, uint64_t last);
 /* Everything below base that we have not seen is gone: returns how many that were. */
 uint64_t sender_base(struct sender *s, uint64_t base);
 enum sender_verdict sender_offer(struct sender *s, uint64_t seq);
-
-uint64_t senders_in_progress(const struct senders *t, int64_t now); /* of those that were heard lately */
 
 /* for (struct sender *s = NULL; (s = senders_next(t, s)) != NULL;) */
 struct sender *senders_next(struct senders *t, struct sender *after);

@@ -57,6 +57,7 @@
 
 #define EVENT_SENDERS_MAX 256  /* lives of senders that telemetry remembers; the longest silent goes first */
 #define EVENT_SILENCE_MS  5000 /* a sender that has said nothing for this long handles no requests */
+#define GAUGE_SENDERS_MAX 64   /* gateways whose gauges are shown */
 #define TURN_WAIT_MS      5    /* telemetry collects messages for this long before it commits them together */
 #define TURN_MESSAGES_MAX 256  /* and not more than these */
 #define TURN_EVENTS_MAX   4096
@@ -73,7 +74,8 @@
 #define FEEDBACK_COMMENT_MAX (8 * KIB)
 
 #define METRIC_SERIES_MAX 512 /* of one metric; what is new then counts as "other" */
-#define METRIC_NAMES_MAX  100 /* of one whose label somebody else names: a model, a score */
+#define METRIC_NAMES_MAX  100 /* of a histogram, or one whose label somebody else names: a model, a score */
+#define METRIC_ROUTES_MAX 200 /* routes and methods of a histogram */
 #define METRIC_LABEL_MAX  128
 #define METRIC_PAGE_MAX   (8 * MIB)
 

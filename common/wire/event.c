@@ -50,7 +50,7 @@ static const struct field rows[] = {
     ROW(7, FIELD_BOOL, langfuse_enabled, 0),
     ROW(8, FIELD_U64, id, 0),
     ROW(9, FIELD_STR, text, 8 * MIB),
-    ROW(10, FIELD_U64, in_progress, 0),
+    ROW(10, FIELD_U64, gauges.in_progress, 0),
     ROW(11, FIELD_U64, format, 0),
     {.key = 12,
      .type = FIELD_LIST,
@@ -108,6 +108,14 @@ static const struct field rows[] = {
     ROW(71, FIELD_STR, session_id, SESSION_ID_MAX),
     ROW(72, FIELD_STR, tags, TAGS_MAX),
     ROW(73, FIELD_STR, metadata, METADATA_MAX),
+    ROW(80, FIELD_STR, change, 16),
+    ROW(81, FIELD_U64, gauges.queued, 0),
+    ROW(82, FIELD_I64, gauges.queue_age_us, 0),
+    ROW(83, FIELD_U64, gauges.workers[WORKER_IDLE], 0),
+    ROW(84, FIELD_U64, gauges.workers[WORKER_BUSY], 0),
+    ROW(85, FIELD_U64, gauges.workers[WORKER_FULL], 0),
+    ROW(86, FIELD_U64, gauges.workers[WORKER_DOWN], 0),
+    ROW(87, FIELD_U64, gauges.workers[WORKER_LEAVING], 0),
 };
 
 const struct fields event_fields = {rows, ARRAY_LEN(rows), sizeof(struct event)};

@@ -30,6 +30,7 @@ enum event_kind {
     EVENT_SCRAPE,     /* gateway to telemetry: send me the exposition (id) */
     EVENT_EXPOSITION, /* telemetry to gateway: text (id) in a format, which need not be the one asked for */
     EVENT_FEEDBACK,   /* a client's score of a trace; numbered and kept like a request */
+    EVENT_WORKER,     /* a worker has come or gone; numbered, and counted only */
 };
 
 /* One call to the provider. */
@@ -55,6 +56,17 @@ struct event_upstream {
     struct str model;
 };
 
+/* Which of these a worker is: the first that is true. */
+enum worker_state { WORKER_LEAVING, WORKER_DOWN, WORKER_FULL, WORKER_BUSY, WORKER_IDLE, WORKER_STATES };
+
+/* How a gateway stands. */
+struct event_gauges {
+    uint64_t in_progress; /* HTTP requests being handled */
+    uint64_t queued;      /* questions that wait for a worker */
+    int64_t queue_age_us; /* how old the oldest of them is */
+    uint64_t workers[WORKER_STATES];
+};
+
 struct event {
     uint64_t kind;
 
@@ -64,11 +76,12 @@ struct event {
     uint64_t base;
     struct str process; /* who sends: "gateway" (docs/decisions/0008) */
     uint64_t pid;
-    bool langfuse_enabled; /* ack: keys are set */
-    uint64_t id;           /* scrape, exposition */
-    uint64_t format;       /* scrape, exposition: enum metrics_format */
-    struct str text;       /* exposition */
-    uint64_t in_progress;  /* gauges: HTTP requests being handled */
+    bool langfuse_enabled;      /* ack: keys are set */
+    uint64_t id;                /* scrape, exposition */
+    uint64_t format;            /* scrape, exposition: enum metrics_format */
+    struct str text;            /* exposition */
+    struct event_gauges gauges; /* gauges, scrape */
+    struct str change;          /* worker: "joined", "left" in order, "lost" */
     struct list
         upstreams; /* gauges: of struct event_upstream; state: the worst of all workers, the rest is the sum */
 

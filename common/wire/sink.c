@@ -56,7 +56,7 @@ struct sink {
     bool blocked; /* ZeroMQ took no more: wait for the next tick, a try costs a batch's worth of copying */
     bool langfuse_enabled;
 
-    uint64_t in_progress;
+    struct event_gauges gauges;
     struct event_upstream upstreams[UPSTREAMS_MAX]; /* the names are below */
     char upstream_names[UPSTREAMS_MAX][UPSTREAM_NAME_MAX];
     size_t n_upstreams;
@@ -114,7 +114,7 @@ static void send_gauges(struct sink *s)
         .epoch = s->epoch,
         .process = str_of(s->process),
         .pid = (uint64_t)getpid(),
-        .in_progress = s->in_progress,
+        .gauges = s->gauges,
         .upstreams = {s->upstreams, s->n_upstreams},
     };
 
@@ -341,12 +341,16 @@ void sink_free(struct sink *s)
     free(s);
 }
 
-void sink_gauges(struct sink *s, uint64_t in_progress)
+void sink_gauges(struct sink *s, const struct event_gauges *g)
 {
-    if (in_progress == s->in_progress)
-        return;
-    s->in_progress = in_progress;
-    s->gauge_dirty = true;
+    s->gauge_dirty |= memcmp(&s->gauges, g, sizeof *g) != 0; /* no padding: eight bytes each */
+    s->gauges = *g;
+}
+
+void sink_in_progress(struct sink *s, uint64_t n)
+{
+    s->gauge_dirty |= s->gauges.in_progress != n;
+    s->gauges.in_progress = n;
 }
 
 static bool same_upstream(const struct event_upstream *a, const struct event_upstream *b)
@@ -387,7 +391,7 @@ void sink_scrape(struct sink *s, enum metrics_format wanted, int64_t deadline, s
         .pid = (uint64_t)getpid(),
         .id = s->next_scrape,
         .format = wanted,
-        .in_progress = s->in_progress,
+        .gauges = s->gauges,
         .upstreams = {s->upstreams, s->n_upstreams},
     };
     pack_begin(&body);

@@ -27,7 +27,9 @@ void sink_free(
     struct sink *s); /* gives the unacknowledged events up, and tells those who wait for a scrape */
 
 void sink_put(struct sink *s, const struct event *e);
-void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; not kept */
+/* The latest values win; not kept. */
+void sink_gauges(struct sink *s, const struct event_gauges *g);
+void sink_in_progress(struct sink *s, uint64_t n); /* one of them */
 
 /* The same for how the upstreams do; copied. */
 void sink_upstreams(struct sink *s, const struct event_upstream *list, size_t n);

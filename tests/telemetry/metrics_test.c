@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/limits.h"
@@ -51,6 +52,17 @@ Test(metrics, numbers)
         {0, "0.0"},
         {3, "3.0"},
         {-2.5, "-2.5"},
+        {-3, "-3.0"},
+        {-0.0, "0.0"},
+        {0.000123, "0.000123"},
+        {0.1234567, "0.1234567"},
+        {999999.999999, "999999.999999"},
+        {0.1 + 0.2, "0.30000000000000004"},
+        {1e15, "1e+15"},
+        {1234567890123456, "1.234567890123456e+15"},
+        {100000.1, "100000.1"},
+        {20, "20.0"},
+        {0.05, "0.05"},
         {0.005, "0.005"},
         {0.1, "0.1"},
         {0.75, "0.75"},
@@ -121,7 +133,7 @@ Test(metrics, a_question)
                     "app_llm_tokens_used_bucket{le=\"50.0\"} 1.0\n"
                     "app_llm_tokens_used_bucket{le=\"100.0\"} 1.0\n");
     expect_lines(m, "app_llm_tokens_used_count 1.0\napp_llm_tokens_used_sum 50.0\n");
-    expect_lines(m, "atalaya_upstream_attempts_total{outcome=\"ok\"} 1.0\n");
+    expect_lines(m, "atalaya_upstream_attempts_total{outcome=\"ok\",upstream=\"\"} 1.0\n");
     metrics_free(m);
 }
 
@@ -145,7 +157,7 @@ Test(metrics, what_counts)
     expect_lines(m, "app_requests_total{endpoint=\"/ask\",method=\"other\",status=\"502\"} 1.0\n");
     expect_lines(m, "app_llm_latency_seconds_count{model=\"gpt-4o-mini\"} 1.0\n");
     expect_lines(m, "app_llm_tokens_used_count 1.0\n");
-    expect_lines(m, "atalaya_upstream_attempts_total{outcome=\"timeout\"} 1.0\n");
+    expect_lines(m, "atalaya_upstream_attempts_total{outcome=\"timeout\",upstream=\"\"} 1.0\n");
     metrics_free(m);
 }
 
@@ -160,6 +172,7 @@ static void expect_open(const struct metrics *m, bool there, const char *text)
 
 #define ASKED    "{endpoint=\"/ask\",method=\"POST\",status=\"200\"}"
 #define TOOK(le) "app_request_latency_seconds_bucket{endpoint=\"/ask\",le=\"" le "\",method=\"POST\"}"
+#define CHAT     "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\","
 #define TRACE_1  "trace_id=\"00000000000000000000000000000001\""
 
 Test(metrics, openmetrics)
@@ -373,6 +386,198 @@ Test(metrics, tokens_and_costs)
     metrics_free(m);
 }
 
+/* Estimates are told apart, and OpenTelemetry's metric knows none of them. */
+Test(metrics, estimated_tokens)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+
+    account_event(m, &e);
+    e.usage_estimated = true;
+    account_event(m, &e);
+    expect_lines(m, "atalaya_llm_tokens_total{kind=\"output\",model=\"gpt-4o-mini\"} 40.0\n");
+    expect_lines(m, "atalaya_llm_tokens_estimated_total{kind=\"input\",model=\"gpt-4o-mini\"} 15.0\n"
+                    "atalaya_llm_tokens_estimated_total{kind=\"input_cached\",model=\"gpt-4o-mini\"} 5.0\n"
+                    "atalaya_llm_tokens_estimated_total{kind=\"output\",model=\"gpt-4o-mini\"} 20.0\n"
+                    "atalaya_llm_tokens_estimated_total{kind=\"reasoning\",model=\"gpt-4o-mini\"} 10.0\n");
+    expect_lines(m, "app_llm_tokens_used_count 2.0\n");
+    expect_lines(m, "gen_ai_client_token_usage_count{" CHAT "gen_ai_request_model=\"\",gen_ai_response_model="
+                    "\"gpt-4o-mini\",gen_ai_token_type=\"input\"} 1.0\n");
+    metrics_free(m);
+}
+
+Test(metrics, calls_that_were_repeated)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+    struct event_attempt a[] = {{.duration_us = 30000,
+                                 .outcome = str_of("http"),
+                                 .status = 429,
+                                 .upstream = str_of("first"),
+                                 .model = str_of("gpt-4o-mini")},
+                                {.duration_us = 1000000,
+                                 .outcome = str_of("stall_timeout"),
+                                 .status = 200,
+                                 .upstream = str_of("first"),
+                                 .model = str_of("gpt-4o-mini")},
+                                {.start_us = 1700000000000000,
+                                 .duration_us = 2000000,
+                                 .outcome = str_of("ok"),
+                                 .status = 200,
+                                 .upstream = str_of("second"),
+                                 .model = str_of("big")}};
+
+    e.attempts = (struct list){a, 3};
+    e.model = str_of("big-2026");
+    account_event(m, &e);
+    expect_lines(m, "atalaya_upstream_attempts_total{outcome=\"http\",upstream=\"first\"} 1.0\n"
+                    "atalaya_upstream_attempts_total{outcome=\"stall_timeout\",upstream=\"first\"} 1.0\n"
+                    "atalaya_upstream_attempts_total{outcome=\"ok\",upstream=\"second\"} 1.0\n");
+    expect_lines(m, "atalaya_upstream_retries_total{reason=\"http\"} 1.0\n"
+                    "atalaya_upstream_retries_total{reason=\"stall_timeout\"} 1.0\n");
+    expect_lines(m, "gen_ai_client_operation_duration_seconds_bucket{error_type=\"429\"," CHAT
+                    "gen_ai_request_model=\"gpt-4o-mini\",gen_ai_response_model=\"\",le=\"0.04\"} 1.0\n");
+    expect_lines(m, "gen_ai_client_operation_duration_seconds_sum{error_type=\"stall_timeout\"," CHAT
+                    "gen_ai_request_model=\"gpt-4o-mini\",gen_ai_response_model=\"\"} 1.0\n");
+    expect_lines(m, "gen_ai_client_operation_duration_seconds_sum{error_type=\"\"," CHAT
+                    "gen_ai_request_model=\"big\",gen_ai_response_model=\"big-2026\"} 2.0\n");
+    expect_lines(m, "gen_ai_client_token_usage_bucket{" CHAT "gen_ai_request_model=\"big\","
+                    "gen_ai_response_model=\"big-2026\",gen_ai_token_type=\"output\",le=\"64.0\"} 1.0\n");
+    expect_open(m, true, "le=\"2.56\"} 1.0 # {" TRACE_1 ",request_id=\"request-1\"} 2.0 1700000002.000\n");
+    metrics_free(m);
+}
+
+/* What a client got, with the trace of the last answer that was cut or flagged. */
+Test(metrics, answers_guardrails_and_scores)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+
+    account_begin(m);
+    expect_lines(m, "atalaya_guardrail_answers_total{guardrail=\"max_words\"} 0.0\n");
+    account_event(m, &e);
+    e.truncated = true;
+    e.first_token_us = 300000;
+    account_event(m, &e);
+    e = support_event(2);
+    e.toxicity_safe = 1;
+    e.cache = str_of("hit");
+    account_event(m, &e);
+    e.cache = str_of("shared");
+    account_event(m, &e);
+    expect_lines(m, "atalaya_answers_total{source=\"upstream\"} 2.0\n"
+                    "atalaya_answers_total{source=\"cache\"} 1.0\n"
+                    "atalaya_answers_total{source=\"shared\"} 1.0\n");
+    expect_lines(m, "atalaya_guardrail_answers_total{guardrail=\"max_words\"} 1.0\n"
+                    "atalaya_guardrail_answers_total{guardrail=\"toxicity\"} 2.0\n");
+    expect_open(m, true,
+                "atalaya_guardrail_answers_total{guardrail=\"toxicity\"} 2.0 # {" TRACE_1
+                ",request_id=\"request-1\"} 1.0 1700000000.750\n");
+    expect_lines(m, "atalaya_answer_score_bucket{le=\"0.8\",name=\"toxicity_safe\"} 2.0\n"
+                    "atalaya_answer_score_bucket{le=\"1.0\",name=\"toxicity_safe\"} 4.0\n");
+    expect_lines(m, "atalaya_first_token_seconds_count{model=\"gpt-4o-mini\"} 1.0\n");
+    expect_lines(m, "atalaya_llm_cost_usd_total{model=\"gpt-4o-mini\"} 4e-05\n");
+    expect_lines(m, "app_llm_tokens_used_count 2.0\n");
+    expect_lines(m, "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"} 4.0\n");
+    e = support_event(3); /* no answer, nothing to judge */
+    e.status = 502;
+    e.error = str_of("timeout");
+    e.has_scores = false;
+    account_event(m, &e);
+    expect_lines(m, "atalaya_answers_total{source=\"upstream\"} 2.0\n");
+    expect_lines(m, "atalaya_answer_score_count{name=\"toxicity_safe\"} 4.0\n");
+    metrics_free(m);
+}
+
+Test(metrics, feedback_from_0_to_1_is_a_distribution)
+{
+    static const struct {
+        const char *type;
+        double value;
+    } cases[] = {{"NUMERIC", 0.5},      {"NUMERIC", 5}, {"NUMERIC", -1}, {"BOOLEAN", 1},
+                 {"CATEGORICAL", 0.25}, {"NUMERIC", 1}, {"BOOLEAN", 0}};
+    struct metrics *m = metrics_new();
+    struct event e = support_feedback(1);
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        e.score_name = str_of("like");
+        e.score_type = str_of(cases[i].type);
+        e.score_value = cases[i].value;
+        account_event(m, &e);
+    }
+    expect_lines(m, "atalaya_feedback_total{name=\"like\"} 7.0\n");
+    expect_lines(m, "atalaya_feedback_score_bucket{le=\"0.0\",name=\"like\"} 1.0\n");
+    expect_lines(m, "atalaya_feedback_score_count{name=\"like\"} 4.0\n"
+                    "atalaya_feedback_score_sum{name=\"like\"} 2.5\n");
+    metrics_free(m);
+}
+
+Test(metrics, workers_come_and_go)
+{
+    struct metrics *m = metrics_new();
+    struct event e = {.kind = EVENT_WORKER, .pid = 7, .change = str_of("joined")};
+
+    account_begin(m);
+    account_event(m, &e);
+    e.change = str_of("lost");
+    account_event(m, &e);
+    account_event(m, &e);
+    expect_lines(m, "atalaya_worker_changes_total{change=\"joined\"} 1.0\n"
+                    "atalaya_worker_changes_total{change=\"left\"} 0.0\n"
+                    "atalaya_worker_changes_total{change=\"lost\"} 2.0\n");
+    expect_lines(m, "atalaya_events_total{kind=\"worker\"} 3.0\n");
+    metrics_free(m);
+}
+
+/* A name of n bytes that needs escapes; number i. */
+static struct str hostile(char *out, size_t n, unsigned i)
+{
+    memset(out, '"', n);
+    snprintf(out + n - 4, 5, "%04u", i);
+    return (struct str){out, n};
+}
+
+/* As many series as peers can make, with the longest names that the wire lets through, in every bucket an exemplar. */
+static void fill(struct metrics *m)
+{
+    char endpoint[65], method[17], upstream[65], outcome[33], model[METRIC_LABEL_MAX + 1];
+    struct event_attempt a[2] = {{.outcome = str_of("ok")}, {.status = 0}};
+    struct event f = support_feedback(1);
+
+    for (unsigned i = 0; i < METRIC_SERIES_MAX * 20; i++) {
+        struct event e = support_event(1);
+        int64_t us = (int64_t)(1.1 * 5000 * (double)(1u << i % 20));
+        e.model = hostile(model, sizeof model - 1, i / 20);
+        e.endpoint = hostile(endpoint, sizeof endpoint - 1, i / 20);
+        e.method = hostile(method, sizeof method - 1, i / 20);
+        e.request_id = str_of("a-request-id-that-is-as-long-as-a-uuid");
+        e.status = 100 + i / 20 % 900;
+        e.truncated = true;
+        e.usage_estimated = i % 2;
+        e.prompt_tokens = e.completion_tokens = 1u << i % 20;
+        a[1].outcome = hostile(outcome, sizeof outcome - 1, i / 20);
+        a[0].upstream = a[1].upstream = hostile(upstream, sizeof upstream - 1, i / 20);
+        a[0].start_us = a[1].start_us = e.start_us;
+        a[0].duration_us = a[1].duration_us = e.duration_us = e.first_token_us = us;
+        a[0].model = a[1].model = f.score_name = e.model;
+        e.attempts = (struct list){a, 2};
+        account_event(m, &e);
+        account_event(m, &f);
+    }
+}
+
+Test(metrics, the_page_has_room_for_all_series)
+{
+    struct metrics *m = metrics_new();
+
+    fill(m);
+    for (int format = 0; format < METRICS_FORMATS; format++) {
+        struct buf out = page_in(m, format);
+        buf_free(&out);
+    }
+    metrics_free(m);
+}
+
 Test(metrics, models_of_tokens_and_costs_are_bounded)
 {
     struct metrics *m = metrics_new();
@@ -444,6 +649,42 @@ Test(metrics, processes)
     expect_none(m, "atalaya_process_up{");
     processes_read("/nonexistent", m);
     expect_none(m, "atalaya_process_up{");
+    expect_lines(m, "process_open_fds{index=\"0\",process=\"telemetry\"} ");
+    metrics_free(m);
+}
+
+static double own(const struct metrics *m, const char *name)
+{
+    struct buf out = page(m);
+    char series[100];
+
+    snprintf(series, sizeof series, "\n%s{index=\"3\",process=\"gateway\"} ", name);
+    const char *at = strstr(out.data, series);
+    cr_assert(at, "%s", series);
+    double v = strtod(at + strlen(series), NULL);
+    buf_free(&out);
+    return v;
+}
+
+Test(metrics, what_the_system_says_of_a_process)
+{
+    struct metrics *m = metrics_new();
+    char status[128];
+
+    snprintf(status, sizeof status, "gateway 3 %d ready 2026-11-24T04:00:00.000000Z 0 -\n", getpid());
+    processes_parse(status, m);
+    expect_none(m, "process=\"telemetry\"");
+    double fds = own(m, "process_open_fds");
+    int fd = dup(0);
+    processes_parse(status, m);
+    cr_expect_eq(own(m, "process_open_fds"), fds + 1);
+    close(fd);
+    cr_expect_eq(own(m, "process_max_fds"), (double)sysconf(_SC_OPEN_MAX));
+    cr_expect_gt(own(m, "process_resident_memory_bytes"), 100000);
+    cr_expect_gt(own(m, "process_virtual_memory_bytes"), own(m, "process_resident_memory_bytes"));
+    cr_expect_geq(own(m, "process_cpu_seconds_total"), 0);
+    cr_expect_leq(own(m, "process_start_time_seconds"), (double)time(NULL) + 1);
+    cr_expect_gt(own(m, "process_start_time_seconds"), (double)time(NULL) - 3600);
     metrics_free(m);
 }
 

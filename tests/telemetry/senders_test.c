@@ -70,15 +70,3 @@ Test(senders, bounded)
     cr_expect_eq(senders_get(t, 1000, 5000)->last, 0, "then the longest silent");
     senders_free(t);
 }
-
-Test(senders, in_progress)
-{
-    struct senders *t = senders_new();
-
-    senders_get(t, 1, 10000)->in_progress = 3;
-    senders_get(t, 2, 12000)->in_progress = 4;
-    cr_expect_eq(senders_in_progress(t, 12000), 7);
-    cr_expect_eq(senders_in_progress(t, 10000 + EVENT_SILENCE_MS), 4, "the silent one counts no more");
-    cr_expect_eq(senders_in_progress(t, 12000 + EVENT_SILENCE_MS), 0);
-    senders_free(t);
-}
