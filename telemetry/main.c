@@ -152,6 +152,7 @@ static void open_upload(struct telemetry *t)
         .arg = t,
     };
 
+    metrics_set(t->metrics, METRIC_UPLOAD_ENABLED, METRIC_PLAIN, t->conf.langfuse_enabled);
     if (t->conf.langfuse_enabled)
         t->upload = upload_new(t->loop, &conf, t->spool, t->metrics);
     else if (*t->conf.public_key || *t->conf.secret_key)

@@ -196,7 +196,7 @@ static struct buf page(uint16_t port, const char *headers, const char *type)
 /* What the scrapes themselves change. */
 static bool moves(const char *line)
 {
-    return strstr(line, "endpoint=\"/metrics\"") || strstr(line, "in_progress") ||
+    return strstr(line, "endpoint=\"/metrics\"") || strstr(line, "in_progress") || strstr(line, "process_") ||
            strstr(line, "atalaya_events_total") || strstr(line, "oldest_age");
 }
 
