@@ -183,17 +183,25 @@ static int put_senders(struct ingest *in)
     return rc;
 }
 
+/* sign -1: it did not come to that. */
+static void account_trimmed(struct metrics *m, const struct spool_trimmed *t, double sign)
+{
+    if (t->records)
+        account_dropped(m, DROPPED_SPOOL_FULL, sign * (double)t->records);
+    if (t->letters)
+        metrics_add(m, METRIC_LETTERS_DROPPED, METRIC_PLAIN, sign * (double)t->letters);
+}
+
 static int store(struct ingest *in)
 {
-    int64_t dropped = 0;
+    struct spool_trimmed dropped = {0};
     int rc = spool_begin(in->spool);
 
     if (rc == 0)
         rc = put_records(in);
     if (rc == 0)
         rc = spool_trim(in->spool, &dropped);
-    if (dropped)
-        account_dropped(in->metrics, DROPPED_SPOOL_FULL, (double)dropped);
+    account_trimmed(in->metrics, &dropped, 1);
     if (rc == 0)
         rc = put_senders(in);
     if (rc == 0)
@@ -202,8 +210,7 @@ static int store(struct ingest *in)
         rc = spool_commit(in->spool);
     if (rc < 0) {
         spool_rollback(in->spool);
-        if (dropped)
-            account_dropped(in->metrics, DROPPED_SPOOL_FULL, -(double)dropped);
+        account_trimmed(in->metrics, &dropped, -1);
         return rc;
     }
     metrics_saved(in->metrics);

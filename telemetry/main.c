@@ -45,6 +45,7 @@ static void fill_metrics(void *arg, enum metrics_format format, struct buf *out)
     ingest_show_gauges(t->ingest);
     metrics_set(t->metrics, METRIC_SPOOL_RECORDS, METRIC_PLAIN, (double)spool_records(t->spool));
     metrics_set(t->metrics, METRIC_SPOOL_BYTES, METRIC_PLAIN, (double)spool_bytes(t->spool));
+    metrics_set(t->metrics, METRIC_LETTERS, METRIC_PLAIN, (double)spool_letters(t->spool));
     metrics_set(t->metrics, METRIC_SPOOL_AGE, METRIC_PLAIN, age > 0 ? age : 0);
     processes_read(t->run_dir, t->metrics);
     metrics_print(t->metrics, format, out);

@@ -177,6 +177,17 @@ const struct metric_row metric_table[METRICS] = {
                                METRIC_GAUGE,
                                "1 when records are sent to Langfuse, 0 when there are no keys for it",
                                {NULL}},
+    [METRIC_LETTERS] =
+        {"atalaya_dead_letters",
+         METRIC_GAUGE,
+         "Records on disk that Langfuse has refused for good, kept until somebody replays them",
+         {NULL}},
+    [METRIC_LETTERS_DROPPED] = {"atalaya_dead_letters_dropped_total",
+                                METRIC_COUNTER,
+                                "Dead letters that went to make room for records; each is counted among the "
+                                "rejected records already",
+                                {NULL},
+                                .kept = true},
     [METRIC_UPLOADS] = {"atalaya_uploads_total",
                         METRIC_COUNTER,
                         "Requests to Langfuse by result",

@@ -58,8 +58,16 @@ static const char cost[] =
     "ALTER TABLE record ADD COLUMN reasoning_tokens INTEGER;" /* of completion_tokens */
     "ALTER TABLE record ADD COLUMN cost_usd REAL;";           /* NULL: nobody knows */
 
+/* The columns of record: what is added there is added here too. Rows lie in the order of their burial. */
+static const char dead_letters[] = "CREATE TABLE dead_letter AS SELECT * FROM record WHERE 0;"
+                                   "ALTER TABLE dead_letter ADD COLUMN reason TEXT NOT NULL DEFAULT '';"
+                                   "ALTER TABLE dead_letter ADD COLUMN since_us INTEGER NOT NULL DEFAULT 0;"
+                                   "ALTER TABLE dead_letter ADD COLUMN wanted INTEGER NOT NULL DEFAULT 0;"
+                                   "CREATE UNIQUE INDEX dead_letter_seq ON dead_letter(seq);"
+                                   "CREATE INDEX dead_letter_wanted ON dead_letter(wanted) WHERE wanted=1;";
+
 /* A file of version n has had the first n steps; none of them ever changes. */
-static const char *const steps[] = {first_schema, feedback, cost};
+static const char *const steps[] = {first_schema, feedback, cost, dead_letters};
 #define SCHEMA_VERSION ((int)ARRAY_LEN(steps))
 
 enum statement {
@@ -76,11 +84,20 @@ enum statement {
     DELETE_RANGE,
     SCAN,
     FIRST,
+    BURY,
+    WANT,
+    WANTED,
+    REVIVE,
+    DELETE_WANTED,
+    OLDEST_LETTERS,
+    DELETE_LETTERS,
+    SCAN_LETTERS,
     STATEMENTS,
 };
 
-#define COLUMNS                                                                                              \
-    "seq, stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated,"   \
+#define COLUMNS "seq, " DATA
+#define DATA                                                                                                 \
+    "stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated,"        \
     " prompt_tokens, completion_tokens, total_tokens, non_empty_answer, toxicity_safe, request_id,"          \
     " trace_id, generation_id, parent_id, model, error, error_text, attempts, user_id, question, answer,"    \
     " score_id, score_name, score_type, score_text, comment, score_value,"                                   \
@@ -106,11 +123,27 @@ static const char *const sql[STATEMENTS] = {
     [DELETE_RANGE] = "DELETE FROM record WHERE seq BETWEEN ? AND ?",
     [SCAN] = "SELECT " COLUMNS " FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq",
     [FIRST] = "SELECT seq, start_us FROM record ORDER BY seq LIMIT 1",
+    [BURY] = "INSERT INTO dead_letter(" COLUMNS ", reason, since_us) SELECT " COLUMNS
+             ", ?3, ?4 FROM record WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
+    [WANT] = "UPDATE dead_letter SET wanted=1 WHERE seq BETWEEN ? AND ?",
+    [WANTED] = "SELECT count(*), total(bytes) FROM dead_letter WHERE wanted=1",
+    [REVIVE] = "INSERT INTO record(" DATA ") SELECT " DATA " FROM dead_letter WHERE wanted=1 ORDER BY rowid",
+    [DELETE_WANTED] = "DELETE FROM dead_letter WHERE wanted=1",
+    [OLDEST_LETTERS] = "SELECT rowid, bytes FROM dead_letter ORDER BY rowid LIMIT " TEXT_OF(TRIM_ROWS),
+    [DELETE_LETTERS] = "DELETE FROM dead_letter WHERE rowid <= ?",
+    [SCAN_LETTERS] = "SELECT " COLUMNS
+                     ", reason, since_us, wanted FROM dead_letter WHERE seq BETWEEN ? AND ? ORDER BY rowid",
 };
 
 struct totals {
     int64_t records, bytes;
     int64_t first, last; /* seq; first = 0: empty. last stays when rows go */
+    int64_t letters, letter_bytes;
+};
+
+struct oldest {
+    int64_t last; /* key of the last one */
+    int64_t n, bytes;
 };
 
 struct spool {
@@ -243,6 +276,10 @@ static int load_totals(struct spool *s)
         rc = ask_number(s, "SELECT ifnull(min(seq), 0) FROM record", &t.first);
     if (rc == 0)
         rc = ask_number(s, "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name='record'", &t.last);
+    if (rc == 0)
+        rc = ask_number(s, "SELECT count(*) FROM dead_letter", &t.letters);
+    if (rc == 0)
+        rc = ask_number(s, "SELECT CAST(total(bytes) AS INTEGER) FROM dead_letter", &t.letter_bytes);
     if (rc == 0)
         s->now = t;
     return rc;
@@ -383,6 +420,41 @@ int spool_open(struct spool **out, const char *dir, int64_t max_bytes)
     return 0;
 }
 
+static int look(struct spool *s)
+{
+    int64_t application = 0, version = 0;
+    int rc = sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+
+    if (rc != SQLITE_OK)
+        return fail(s, rc, "be opened");
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    rc = ask_number(s, "PRAGMA application_id", &application);
+    if (rc == 0)
+        rc = ask_number(s, "PRAGMA user_version", &version);
+    if (rc < 0)
+        return rc;
+    if (application == APPLICATION_ID && version == SCHEMA_VERSION)
+        return prepare(s);
+    log_error("%s is not a spool of this version (application id %" PRId64 ", schema %" PRId64 ")", s->path,
+              application, version);
+    return -EPROTO;
+}
+
+int spool_look(struct spool **out, const char *dir)
+{
+    struct spool *s = xcalloc(1, sizeof *s);
+
+    s->lock = -1;
+    snprintf(s->path, sizeof s->path, "%s/spool.db", dir);
+    int rc = access(s->path, F_OK) < 0 ? -errno : look(s);
+    if (rc < 0) {
+        spool_free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
 void spool_free(struct spool *s)
 {
     if (!s)
@@ -432,7 +504,7 @@ static void bind_text(sqlite3_stmt *st, int at, struct str v)
 }
 
 /* Parameters of PUT; a column of SCAN has the same number, for it has seq before them and counts from 0. */
-enum { AT_TEXTS = 16, AT_SCORE_VALUE = 32, AT_CACHED, AT_REASONING, AT_COST };
+enum { AT_TEXTS = 16, AT_SCORE_VALUE = 32, AT_CACHED, AT_REASONING, AT_COST, AT_REASON };
 
 static void bind_numbers(sqlite3_stmt *st, const struct record *r)
 {
@@ -542,42 +614,69 @@ int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count)
     return first <= s->now.first ? find_first(s) : 0;
 }
 
-/* The last seq of the oldest rows, at most TRIM_ROWS, whose going brings the bytes down to `most`. */
-static int oldest_until(struct spool *s, int64_t most, int64_t *last)
+/* The last of the oldest rows, at most TRIM_ROWS, whose going frees `need` bytes. Counts them. */
+static int oldest_of(struct spool *s, enum statement which, int64_t need, struct oldest *o)
 {
-    sqlite3_stmt *st = s->st[OLDEST_ROWS];
-    int64_t left = s->now.bytes;
+    sqlite3_stmt *st = s->st[which];
     int rc = SQLITE_DONE;
 
-    *last = 0;
-    while (left > most && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-        *last = sqlite3_column_int64(st, 0);
-        left -= sqlite3_column_int64(st, 1);
+    *o = (struct oldest){0};
+    while (o->bytes < need && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        o->last = sqlite3_column_int64(st, 0);
+        o->bytes += sqlite3_column_int64(st, 1);
+        o->n++;
     }
     sqlite3_reset(st);
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(s, rc, "be read");
 }
 
-static int trim_to(struct spool *s, int64_t most, int64_t *dropped)
+static int drop_letters(struct spool *s, int64_t need, int64_t *dropped)
 {
-    *dropped = 0;
-    while (s->now.bytes > most && s->now.records > 0) {
-        int64_t last = 0, n = 0;
-        int rc = oldest_until(s, most, &last);
-        if (rc == 0)
-            rc = spool_delete(s, s->now.first, last, &n);
-        if (rc < 0)
-            return rc;
-        if (n == 0)
-            return -EUCLEAN;
-        *dropped += n;
+    struct oldest o;
+    int rc = oldest_of(s, OLDEST_LETTERS, need, &o);
+
+    if (rc == 0 && o.n == 0)
+        rc = -EUCLEAN;
+    if (rc == 0) {
+        sqlite3_bind_int64(s->st[DELETE_LETTERS], 1, o.last);
+        rc = run(s, DELETE_LETTERS, "delete dead letters");
     }
+    if (rc < 0)
+        return rc;
+    s->now.letters -= o.n;
+    s->now.letter_bytes -= o.bytes;
+    *dropped += o.n;
     return 0;
 }
 
-int spool_trim(struct spool *s, int64_t *dropped)
+static int drop_records(struct spool *s, int64_t need, int64_t *dropped)
 {
-    return trim_to(s, s->max_bytes, dropped);
+    struct oldest o;
+    int64_t n = 0;
+    int rc = oldest_of(s, OLDEST_ROWS, need, &o);
+
+    if (rc == 0)
+        rc = spool_delete(s, s->now.first, o.last, &n);
+    *dropped += rc == 0 ? n : 0;
+    return rc == 0 && n == 0 ? -EUCLEAN : rc;
+}
+
+/* Dead letters first: Langfuse has refused them, and they are counted as rejected already. */
+static int trim_to(struct spool *s, int64_t most, struct spool_trimmed *t)
+{
+    int64_t need;
+    int rc = 0;
+
+    *t = (struct spool_trimmed){0};
+    while (rc == 0 && (need = s->now.bytes + s->now.letter_bytes - most) > 0 &&
+           s->now.records + s->now.letters > 0)
+        rc = s->now.letters ? drop_letters(s, need, &t->letters) : drop_records(s, need, &t->records);
+    return rc;
+}
+
+int spool_trim(struct spool *s, struct spool_trimmed *t)
+{
+    return trim_to(s, s->max_bytes, t);
 }
 
 int spool_mark_sent(struct spool *s, int64_t first, int64_t last)
@@ -586,21 +685,77 @@ int spool_mark_sent(struct spool *s, int64_t first, int64_t last)
     return run(s, MARK_SENT, "mark records");
 }
 
+int spool_bury(struct spool *s, int64_t first, int64_t last, struct str reason, int64_t *count)
+{
+    sqlite3_stmt *st = s->st[BURY];
+    int64_t before = s->now.bytes;
+
+    bind_range(st, first, last);
+    bind_text(st, 3, reason);
+    sqlite3_bind_int64(st, 4, wall_us());
+    int rc = run(s, BURY, "bury records");
+    if (rc == 0)
+        rc = spool_delete(s, first, last, count);
+    if (rc < 0)
+        return rc;
+    s->now.letters += *count;
+    s->now.letter_bytes += before - s->now.bytes;
+    return 0;
+}
+
+int spool_want(struct spool *s, int64_t first, int64_t last, int64_t *count)
+{
+    bind_range(s->st[WANT], first, last);
+    int rc = run(s, WANT, "mark dead letters");
+    *count = rc == 0 ? sqlite3_changes(s->db) : 0;
+    return rc;
+}
+
+int spool_revive(struct spool *s, int64_t *count)
+{
+    sqlite3_stmt *st = s->st[WANTED];
+    int rc = sqlite3_step(st);
+    int64_t n = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+    int64_t bytes = rc == SQLITE_ROW ? sqlite3_column_int64(st, 1) : 0;
+
+    sqlite3_reset(st);
+    *count = 0;
+    if (rc != SQLITE_ROW)
+        return fail(s, rc, "be read");
+    if (n == 0)
+        return 0;
+    rc = run(s, REVIVE, "take records back");
+    if (rc == 0)
+        s->now.last = sqlite3_last_insert_rowid(s->db);
+    if (rc == 0)
+        rc = run(s, DELETE_WANTED, "delete dead letters");
+    if (rc < 0)
+        return rc;
+    *count = n;
+    s->now.records += n;
+    s->now.bytes += bytes;
+    s->now.letters -= n;
+    s->now.letter_bytes -= bytes;
+    return s->now.first ? 0 : find_first(s);
+}
+
 /* Freed pages are used again, so the next records need no more of the disk. */
 static int make_room(struct spool *s, int64_t *dropped)
 {
+    struct spool_trimmed t = {0};
+    int64_t held = s->now.bytes + s->now.letter_bytes;
     int rc = exec(s, "PRAGMA wal_checkpoint(TRUNCATE)", "be tidied");
 
     if (rc == 0)
         rc = spool_begin(s);
     if (rc == 0)
-        rc = trim_to(s, s->now.bytes - s->now.bytes / 10 - 1, dropped);
+        rc = trim_to(s, held - held / 10 - 1, &t);
     if (rc == 0)
         rc = spool_commit(s);
-    if (rc < 0) {
+    if (rc < 0)
         spool_rollback(s);
-        *dropped = 0;
-    }
+    else
+        *dropped = t.records;
     return rc;
 }
 
@@ -616,19 +771,35 @@ int spool_repair(struct spool *s, int error, int64_t *dropped)
     return error == -EBUSY ? error : 0;
 }
 
-int spool_scan(struct spool *s, int64_t first, int64_t last)
+static int begin_scan(struct spool *s, enum statement which, int64_t first, int64_t last)
 {
     if (!s->db)
         return -EIO;
-    sqlite3_reset(s->st[SCAN]);
-    bind_range(s->st[SCAN], first, last);
+    sqlite3_reset(s->st[which]);
+    bind_range(s->st[which], first, last);
     return 0;
+}
+
+int spool_scan(struct spool *s, int64_t first, int64_t last)
+{
+    return begin_scan(s, SCAN, first, last);
+}
+
+int spool_scan_letters(struct spool *s, int64_t first, int64_t last)
+{
+    return begin_scan(s, SCAN_LETTERS, first, last);
 }
 
 void spool_scan_end(struct spool *s)
 {
     if (s->db)
         sqlite3_reset(s->st[SCAN]);
+}
+
+void spool_scan_letters_end(struct spool *s)
+{
+    if (s->db)
+        sqlite3_reset(s->st[SCAN_LETTERS]);
 }
 
 static struct str column_text(sqlite3_stmt *st, int i)
@@ -659,9 +830,9 @@ static void read_numbers(sqlite3_stmt *st, struct record *r)
     r->toxicity_safe = sqlite3_column_double(st, 15);
 }
 
-int spool_next(struct spool *s, struct record *r)
+/* 1: a row, read into r; 0: the end. */
+static int next_row(struct spool *s, sqlite3_stmt *st, struct record *r)
 {
-    sqlite3_stmt *st = s->st[SCAN];
     struct str *const to[] = {&r->request_id, &r->trace_id,   &r->generation_id, &r->parent_id,
                               &r->model,      &r->error,      &r->error_text,    &r->attempts,
                               &r->user_id,    &r->question,   &r->answer,        &r->score_id,
@@ -676,6 +847,24 @@ int spool_next(struct spool *s, struct record *r)
     for (int i = 0; i < (int)ARRAY_LEN(to); i++)
         *to[i] = column_text(st, AT_TEXTS + i);
     r->score_value = sqlite3_column_double(st, AT_SCORE_VALUE);
+    return 1;
+}
+
+int spool_next(struct spool *s, struct record *r)
+{
+    return next_row(s, s->st[SCAN], r);
+}
+
+int spool_next_letter(struct spool *s, struct spool_letter *l)
+{
+    sqlite3_stmt *st = s->st[SCAN_LETTERS];
+    int rc = next_row(s, st, &l->record);
+
+    if (rc <= 0)
+        return rc;
+    l->reason = column_text(st, AT_REASON);
+    l->since_us = sqlite3_column_int64(st, AT_REASON + 1);
+    l->wanted = sqlite3_column_int(st, AT_REASON + 2) != 0;
     return 1;
 }
 
@@ -724,6 +913,11 @@ int64_t spool_records(const struct spool *s)
 int64_t spool_bytes(const struct spool *s)
 {
     return s->now.bytes;
+}
+
+int64_t spool_letters(const struct spool *s)
+{
+    return s->now.letters;
 }
 
 int64_t spool_last(const struct spool *s)

@@ -7,10 +7,10 @@
  *
  * Promise  P2: what spool_commit() has returned for survives kill -9 of any process. (WAL with
  *          synchronous=NORMAL: after a loss of power the file is whole, the last second may be missing.)
- *          P4: records never hold more than `max_bytes`; the oldest go first. The file keeps its greatest size,
- *          the write-ahead log stays small.
- * Owner    one process: a lock beside the file keeps a second one away. spool_next()'s texts live until the
- *          next call on the spool.
+ *          P4: records and dead letters never hold more than `max_bytes`; the oldest go first. The file keeps its
+ *          greatest size, the write-ahead log stays small.
+ * Owner    one process: a lock beside the file keeps a second one away; others may look, and ask for dead
+ *          letters. The texts of spool_next() and spool_next_letter() live until the next call on the spool.
  * Threads  one.
  * Errors   0 or -errno: -ENOSPC disk full, -EUCLEAN damaged file, -EBUSY locked by somebody's tool, -EIO.
  *          spool_open() also -EAGAIN: another telemetry process uses this folder. All are logged here.
@@ -39,7 +39,23 @@ struct spool_series {
     struct str buckets; /* "0.1:3 +Inf:1": not cumulated, zeroes left out */
 };
 
+/* A record that Langfuse has refused for good: kept for a person to look at, and to send again. */
+struct spool_letter {
+    struct record record;
+    struct str reason;
+    int64_t since_us;
+    bool wanted; /* goes back among the records soon */
+};
+
+/* What a trim has dropped. */
+struct spool_trimmed {
+    int64_t records, letters;
+};
+
 int spool_open(struct spool **out, const char *dir, int64_t max_bytes) NODISCARD;
+/* Beside a telemetry that runs or does not: for scans and spool_want() only. -ENOENT no spool, -EPROTO one of
+ * another version. */
+int spool_look(struct spool **out, const char *dir) NODISCARD;
 void spool_free(struct spool *s);
 
 /* One transaction: what a loop turn has brought, or what an upload has settled. */
@@ -47,9 +63,14 @@ int spool_begin(struct spool *s) NODISCARD;
 int spool_put(struct spool *s, const struct record *r) NODISCARD;
 int spool_put_sender(struct spool *s, uint64_t epoch, uint64_t seq, int64_t seen_us) NODISCARD;
 int spool_put_series(struct spool *s, const struct spool_series *v) NODISCARD;
-int spool_trim(struct spool *s, int64_t *dropped) NODISCARD; /* down to max_bytes */
+int spool_trim(struct spool *s,
+               struct spool_trimmed *t) NODISCARD; /* down to max_bytes, dead letters first */
 int spool_mark_sent(struct spool *s, int64_t first, int64_t last) NODISCARD;
 int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count) NODISCARD;
+/* Dead letters keep the number that they had; what comes back gets a new one, as if it had just been put. */
+int spool_bury(struct spool *s, int64_t first, int64_t last, struct str reason, int64_t *count) NODISCARD;
+int spool_want(struct spool *s, int64_t first, int64_t last, int64_t *count) NODISCARD;
+int spool_revive(struct spool *s, int64_t *count) NODISCARD; /* those that are wanted; cheap when none is */
 int spool_commit(struct spool *s) NODISCARD;
 void spool_rollback(struct spool *s);
 
@@ -62,6 +83,11 @@ int spool_scan(struct spool *s, int64_t first, int64_t last) NODISCARD;
 int spool_next(struct spool *s, struct record *r) NODISCARD;
 void spool_scan_end(struct spool *s);
 
+/* The same for dead letters, the one that was buried first comes first. */
+int spool_scan_letters(struct spool *s, int64_t first, int64_t last) NODISCARD;
+int spool_next_letter(struct spool *s, struct spool_letter *l) NODISCARD;
+void spool_scan_letters_end(struct spool *s);
+
 /* Senders that were heard longest ago come first. */
 int spool_each_sender(struct spool *s, void (*fn)(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_us),
                       void *arg) NODISCARD;
@@ -69,7 +95,8 @@ int spool_each_series(struct spool *s, void (*fn)(void *arg, const struct spool_
                       void *arg) NODISCARD;
 
 int64_t spool_records(const struct spool *s);
-int64_t spool_bytes(const struct spool *s);
+int64_t spool_bytes(const struct spool *s); /* of the records, without dead letters */
+int64_t spool_letters(const struct spool *s);
 int64_t spool_last(const struct spool *s); /* greatest seq that is committed; 0 = none yet */
 int64_t spool_waiting(const struct spool *s, int64_t after); /* rows with seq > after, at most */
 int64_t spool_oldest_us(struct spool *s);                    /* start of the oldest record; 0 = empty */

@@ -149,7 +149,7 @@ Test(spool, feedback_is_bounded_too)
 {
     char dir[SUPPORT_DIR_SIZE];
     static char comment[4000];
-    int64_t dropped = 0;
+    struct spool_trimmed dropped;
 
     support_dir(dir);
     memset(comment, 'x', sizeof comment);
@@ -163,7 +163,7 @@ Test(spool, feedback_is_bounded_too)
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_trim(s, &dropped), 0);
     cr_assert_eq(spool_commit(s), 0);
-    cr_expect_eq(dropped, 2);
+    cr_expect_eq(dropped.records, 2);
     cr_expect_eq(spool_records(s), 4);
     spool_free(s);
 }
@@ -455,7 +455,8 @@ Test(spool, the_bound_holds)
 {
     char dir[SUPPORT_DIR_SIZE];
     unsigned first, last;
-    int64_t dropped = 0, sum = 0;
+    struct spool_trimmed dropped;
+    int64_t sum = 0;
     const int64_t bound = 20000;
 
     support_dir(dir);
@@ -465,7 +466,7 @@ Test(spool, the_bound_holds)
         cr_assert_eq(spool_begin(s), 0);
         cr_assert_eq(spool_trim(s, &dropped), 0);
         cr_assert_eq(spool_commit(s), 0);
-        sum += dropped;
+        sum += dropped.records;
         cr_expect_leq(spool_bytes(s), bound);
     }
     unsigned left = read_all(s, &first, &last);
@@ -485,6 +486,148 @@ static void expect_sender(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_
     cr_expect_eq(seen_us, (int64_t)seq);
     cr_expect_gt(seq, *n, "longest silent first");
     *n = seq;
+}
+
+static void bury(struct spool *s, int64_t first, int64_t last, const char *reason, int64_t want)
+{
+    int64_t n = 0;
+
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_bury(s, first, last, str_of(reason), &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_assert_eq(n, want);
+}
+
+static void expect_letter(struct spool *s, int64_t seq, unsigned number, const char *reason, bool wanted)
+{
+    struct spool_letter l;
+
+    cr_assert_eq(spool_next_letter(s, &l), 1);
+    cr_expect_eq(l.record.seq, seq);
+    cr_expect_eq(number_of(&l.record), number);
+    cr_expect(l.record.has_cost && l.record.cost_usd == 0.00002 && l.record.tries == 1);
+    cr_expect(str_eq(l.reason, reason));
+    cr_expect_gt(l.since_us, l.record.start_us);
+    cr_expect_eq(l.wanted, wanted);
+}
+
+/* Somebody looks and asks while telemetry runs; telemetry takes them back under new numbers. */
+Test(spool, dead_letters_come_back)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct spool *tool = NULL;
+    struct spool_letter l;
+    unsigned first, last;
+    int64_t n;
+
+    support_dir(dir);
+    cr_expect_eq(spool_look(&tool, dir), -ENOENT);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 6);
+    int64_t bytes = spool_bytes(s);
+    bury(s, 4, 5, "no such project", 2);
+    bury(s, 1, 1, "model: too long", 1);
+    bury(s, 1, 1, "twice", 0);
+    cr_expect(spool_records(s) == 3 && spool_letters(s) == 3 && spool_bytes(s) < bytes);
+    cr_expect_eq(read_all(s, &first, &last), 3);
+    cr_expect_eq(first, 2);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(n, 0, "nobody has asked for any");
+
+    cr_assert_eq(spool_look(&tool, dir), 0);
+    cr_assert_eq(spool_begin(tool), 0);
+    cr_assert_eq(spool_want(tool, 5, 99, &n), 0);
+    cr_assert_eq(spool_commit(tool), 0);
+    cr_expect_eq(n, 1);
+    cr_assert_eq(spool_scan_letters(tool, 1, 99), 0);
+    expect_letter(tool, 4, 4, "no such project", false);
+    expect_letter(tool, 5, 5, "no such project", true);
+    expect_letter(tool, 1, 1, "model: too long", false);
+    cr_expect_eq(spool_next_letter(tool, &l), 0);
+    spool_scan_letters_end(tool);
+    spool_free(tool);
+
+    spool_free(s); /* the wish and the letters outlive a life of telemetry */
+    s = support_spool(dir, PLENTY);
+    cr_expect(spool_records(s) == 3 && spool_letters(s) == 3);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(n == 1 && spool_records(s) == 4 && spool_letters(s) == 2 && spool_last(s) == 7);
+    struct record r;
+    cr_assert_eq(spool_scan(s, 7, 7), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect_eq(number_of(&r), 5);
+    spool_scan_end(s);
+    spool_free(s);
+}
+
+/* Into an empty table too, and a rollback undoes all of it. */
+Test(spool, the_dead_are_in_the_transaction)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    unsigned first, last;
+    int64_t n;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 3);
+    int64_t bytes = spool_bytes(s);
+    bury(s, 1, 3, "refused", 3);
+    cr_expect(spool_records(s) == 0 && spool_bytes(s) == 0);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_want(s, 1, 3, &n), 0);
+    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_expect(n == 3 && spool_letters(s) == 0);
+    spool_rollback(s);
+    cr_expect(spool_letters(s) == 3 && spool_records(s) == 0);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_want(s, 2, 3, &n), 0);
+    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(read_all(s, &first, &last), 2);
+    cr_expect_eq(first, 2);
+    cr_expect_eq(spool_waiting(s, 3), 2, "an uploader that has seen 3 finds them");
+    bury(s, 1, 99, "again", 2);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_want(s, 1, INT64_MAX, &n), 0);
+    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(n == 3 && spool_bytes(s) == bytes && spool_letters(s) == 0);
+    spool_free(s);
+}
+
+/* P4: they count against the bound, and go before any record does. */
+Test(spool, dead_letters_are_bounded_too)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct spool_trimmed t;
+    unsigned first, last;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 100);
+    int64_t each = spool_bytes(s) / 100;
+    bury(s, 41, 100, "refused", 60);
+    spool_free(s);
+    s = support_spool(dir, 50 * each);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_trim(s, &t), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(t.records == 0 && t.letters >= 49 && t.letters <= 52, "%d", (int)t.letters);
+    cr_expect_eq(spool_letters(s), 60 - t.letters);
+    cr_expect_eq(read_all(s, &first, &last), 40);
+    spool_free(s);
+    s = support_spool(dir, 20 * each);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_trim(s, &t), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(t.records >= 19 && t.records <= 22 && spool_letters(s) == 0);
+    cr_expect_eq(read_all(s, &first, &last), 40 - t.records);
+    cr_expect_eq(last, 40);
+    spool_free(s);
 }
 
 Test(spool, senders_are_remembered_and_pruned)
