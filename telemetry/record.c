@@ -62,14 +62,14 @@ static int64_t row_bytes(const struct record *r)
     return (int64_t)(ROW_BYTES + r->request_id.n + r->trace_id.n + r->generation_id.n + r->parent_id.n +
                      r->user_id.n + r->question.n + r->answer.n + r->model.n + r->error.n + r->error_text.n +
                      r->attempts.n + r->score_id.n + r->score_name.n + r->score_type.n + r->score_text.n +
-                     r->comment.n);
+                     r->comment.n + r->session_id.n + r->tags.n + r->metadata.n + r->cache.n);
 }
 
 void record_of_event(struct record *r, const struct event *e, struct buf *scratch)
 {
-    struct str texts[] = {e->request_id, e->user_id,    e->question,   e->answer,
-                          e->model,      e->error,      e->error_text, e->score_id,
-                          e->score_name, e->score_type, e->score_text, e->comment};
+    struct str texts[] = {e->request_id, e->user_id,  e->question,   e->answer,     e->model,      e->error,
+                          e->error_text, e->score_id, e->score_name, e->score_type, e->score_text, e->comment,
+                          e->session_id, e->tags,     e->metadata,   e->cache};
 
     buf_reset(scratch);
     /* Reserved as a whole: later appends must not move what earlier texts point to. */
@@ -114,6 +114,14 @@ void record_of_event(struct record *r, const struct event *e, struct buf *scratc
         .score_text = texts[10],
         .comment = texts[11],
         .score_value = e->score_value,
+        .session_id = texts[12],
+        .tags = texts[13],
+        .metadata = texts[14],
+        .cache = texts[15],
+        .chat = e->chat,
+        .stream = e->stream,
+        .usage_estimated = e->usage_estimated,
+        .first_token_us = e->first_token_us > 0 ? e->first_token_us : 0,
     };
     r->bytes = row_bytes(r);
 }

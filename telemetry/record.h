@@ -28,6 +28,8 @@ struct record {
 
     struct str request_id, trace_id, generation_id, parent_id;
     struct str user_id, question, answer, model;
+    struct str session_id, tags, metadata, cache; /* as in struct event */
+    bool chat, stream;
     struct str error, error_text;
     int64_t status;
     bool truncated;
@@ -41,7 +43,9 @@ struct record {
     bool has_usage, has_cost, has_scores;
     int64_t prompt_tokens, completion_tokens, total_tokens;
     int64_t cached_tokens, reasoning_tokens; /* of prompt_tokens, of completion_tokens */
+    bool usage_estimated;
     double cost_usd;
+    int64_t first_token_us; /* 0: not a stream, or nothing came */
     double non_empty_answer, toxicity_safe;
 
     struct str score_id, score_name, score_type, score_text, comment; /* of feedback only */

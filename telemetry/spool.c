@@ -66,8 +66,19 @@ static const char dead_letters[] = "CREATE TABLE dead_letter AS SELECT * FROM re
                                    "CREATE UNIQUE INDEX dead_letter_seq ON dead_letter(seq);"
                                    "CREATE INDEX dead_letter_wanted ON dead_letter(wanted) WHERE wanted=1;";
 
+#define ADD_COLUMN(column)                                                                                   \
+    "ALTER TABLE record ADD COLUMN " column ";ALTER TABLE dead_letter ADD COLUMN " column ";"
+
+static const char streams[] = ADD_COLUMN("session_id TEXT NOT NULL DEFAULT ''") /* of a trace */
+    ADD_COLUMN("tags TEXT NOT NULL DEFAULT ''")                                 /* with commas between */
+    ADD_COLUMN("metadata TEXT NOT NULL DEFAULT ''") /* a JSON object, or nothing */
+    ADD_COLUMN("cache TEXT NOT NULL DEFAULT ''")    /* 'hit', 'shared': nobody was asked */
+    ADD_COLUMN("first_token_us INTEGER")            /* of a stream */
+    ADD_COLUMN("chat INTEGER NOT NULL DEFAULT 0")   /* question and answer are JSON */
+    ADD_COLUMN("stream INTEGER NOT NULL DEFAULT 0") ADD_COLUMN("usage_estimated INTEGER NOT NULL DEFAULT 0");
+
 /* A file of version n has had the first n steps; none of them ever changes. */
-static const char *const steps[] = {first_schema, feedback, cost, dead_letters};
+static const char *const steps[] = {first_schema, feedback, cost, dead_letters, streams};
 #define SCHEMA_VERSION ((int)ARRAY_LEN(steps))
 
 enum statement {
@@ -97,11 +108,30 @@ enum statement {
 
 #define COLUMNS "seq, " DATA
 #define DATA                                                                                                 \
-    "stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated,"        \
-    " prompt_tokens, completion_tokens, total_tokens, non_empty_answer, toxicity_safe, request_id,"          \
-    " trace_id, generation_id, parent_id, model, error, error_text, attempts, user_id, question, answer,"    \
-    " score_id, score_name, score_type, score_text, comment, score_value,"                                   \
-    " cached_tokens, reasoning_tokens, cost_usd"
+    "stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated, chat,"  \
+    " stream, usage_estimated, request_id, trace_id, generation_id, parent_id, model, error, error_text,"    \
+    " attempts, user_id, question, answer, score_id, score_name, score_type, score_text, comment,"           \
+    " session_id, tags, metadata, cache, prompt_tokens, completion_tokens, total_tokens, cached_tokens,"     \
+    " reasoning_tokens, cost_usd, non_empty_answer, toxicity_safe, score_value, first_token_us"
+
+/* Parameters of PUT, one for each of DATA; a column of SCAN has the same number, for it has seq before them and
+ * counts from 0. What may be NULL comes last. */
+enum {
+    AT_NUMBERS = 1,
+    AT_PROMPT = 34, /* 9 numbers, 4 flags, 20 texts are before it */
+    AT_COMPLETION,
+    AT_TOTAL,
+    AT_CACHED,
+    AT_REASONING,
+    AT_COST,
+    AT_NON_EMPTY,
+    AT_TOXICITY,
+    AT_SCORE_VALUE,
+    AT_FIRST_TOKEN,
+    AT_REASON, /* of dead letters only */
+};
+
+#define TEN_PLACES "?,?,?,?,?,?,?,?,?,?"
 
 #define TEXT_OF(x)  TEXT_OF2(x)
 #define TEXT_OF2(x) #x
@@ -110,8 +140,8 @@ static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
-    [PUT] = "INSERT INTO record(" COLUMNS ") VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
-            ",?,?,?,?,?,?,?,?,?)",
+    [PUT] = "INSERT INTO record(" DATA ") VALUES(" TEN_PLACES "," TEN_PLACES "," TEN_PLACES "," TEN_PLACES
+            ",?,?,?)",
     [PUT_SENDER] = "INSERT OR REPLACE INTO sender(epoch, seq, seen_us) VALUES(?,?,?)",
     [PRUNE_SENDERS] =
         "DELETE FROM sender WHERE epoch IN"
@@ -503,45 +533,62 @@ static void bind_text(sqlite3_stmt *st, int at, struct str v)
     sqlite3_bind_text(st, at, v.n ? v.p : "", (int)v.n, SQLITE_STATIC);
 }
 
-/* Parameters of PUT; a column of SCAN has the same number, for it has seq before them and counts from 0. */
-enum { AT_TEXTS = 16, AT_SCORE_VALUE = 32, AT_CACHED, AT_REASONING, AT_COST, AT_REASON };
+/* In the order of their columns; a pointer to each. */
+#define NUMBERS(r)                                                                                           \
+    {                                                                                                        \
+        &(r)->stage, &(r)->bytes, &(r)->start_us, &(r)->duration_us, &(r)->queue_us, &(r)->worker_us,        \
+            &(r)->status, &(r)->dispatches, &(r)->tries                                                      \
+    }
+#define FLAGS(r)                                                                                             \
+    {                                                                                                        \
+        &(r)->truncated, &(r)->chat, &(r)->stream, &(r)->usage_estimated                                     \
+    }
+#define TEXTS(r)                                                                                             \
+    {                                                                                                        \
+        &(r)->request_id, &(r)->trace_id, &(r)->generation_id, &(r)->parent_id, &(r)->model, &(r)->error,    \
+            &(r)->error_text, &(r)->attempts, &(r)->user_id, &(r)->question, &(r)->answer, &(r)->score_id,   \
+            &(r)->score_name, &(r)->score_type, &(r)->score_text, &(r)->comment, &(r)->session_id,           \
+            &(r)->tags, &(r)->metadata, &(r)->cache                                                          \
+    }
 
-static void bind_numbers(sqlite3_stmt *st, const struct record *r)
+/* What is not bound stays NULL: unknown. */
+static void bind_optional(sqlite3_stmt *st, const struct record *r)
 {
-    const int64_t v[] = {r->stage,     r->bytes,  r->start_us,   r->duration_us, r->queue_us,
-                         r->worker_us, r->status, r->dispatches, r->tries,       r->truncated};
-
-    for (int i = 0; i < (int)ARRAY_LEN(v); i++)
-        sqlite3_bind_int64(st, i + 1, v[i]);
     if (r->has_usage) {
-        sqlite3_bind_int64(st, 11, r->prompt_tokens);
-        sqlite3_bind_int64(st, 12, r->completion_tokens);
-        sqlite3_bind_int64(st, 13, r->total_tokens);
+        sqlite3_bind_int64(st, AT_PROMPT, r->prompt_tokens);
+        sqlite3_bind_int64(st, AT_COMPLETION, r->completion_tokens);
+        sqlite3_bind_int64(st, AT_TOTAL, r->total_tokens);
         sqlite3_bind_int64(st, AT_CACHED, r->cached_tokens);
         sqlite3_bind_int64(st, AT_REASONING, r->reasoning_tokens);
     }
     if (r->has_cost)
         sqlite3_bind_double(st, AT_COST, r->cost_usd);
     if (r->has_scores) {
-        sqlite3_bind_double(st, 14, r->non_empty_answer);
-        sqlite3_bind_double(st, 15, r->toxicity_safe);
+        sqlite3_bind_double(st, AT_NON_EMPTY, r->non_empty_answer);
+        sqlite3_bind_double(st, AT_TOXICITY, r->toxicity_safe);
     }
+    if (record_is_feedback(r))
+        sqlite3_bind_double(st, AT_SCORE_VALUE, r->score_value);
+    if (r->first_token_us)
+        sqlite3_bind_int64(st, AT_FIRST_TOKEN, r->first_token_us);
 }
 
 int spool_put(struct spool *s, const struct record *r)
 {
-    const struct str texts[] = {r->request_id, r->trace_id,   r->generation_id, r->parent_id,
-                                r->model,      r->error,      r->error_text,    r->attempts,
-                                r->user_id,    r->question,   r->answer,        r->score_id,
-                                r->score_name, r->score_type, r->score_text,    r->comment};
+    const int64_t *const numbers[] = NUMBERS(r);
+    const bool *const flags[] = FLAGS(r);
+    const struct str *const texts[] = TEXTS(r);
     sqlite3_stmt *st = s->st[PUT];
+    int at = AT_NUMBERS;
 
     sqlite3_clear_bindings(st);
-    bind_numbers(st, r);
-    for (int i = 0; i < (int)ARRAY_LEN(texts); i++)
-        bind_text(st, AT_TEXTS + i, texts[i]);
-    if (record_is_feedback(r))
-        sqlite3_bind_double(st, AT_SCORE_VALUE, r->score_value);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        sqlite3_bind_int64(st, at++, *numbers[i]);
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        sqlite3_bind_int64(st, at++, *flags[i]);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        bind_text(st, at++, *texts[i]);
+    bind_optional(st, r);
     int rc = run(s, PUT, "take a record");
     if (rc < 0)
         return rc;
@@ -809,44 +856,48 @@ static struct str column_text(sqlite3_stmt *st, int i)
     return (struct str){p ? (const char *)p : "", p ? (size_t)sqlite3_column_bytes(st, i) : 0};
 }
 
-static void read_numbers(sqlite3_stmt *st, struct record *r)
+static bool is_known(sqlite3_stmt *st, int i)
 {
-    int64_t *const to[] = {&r->seq,      &r->stage,     &r->bytes,  &r->start_us,   &r->duration_us,
-                           &r->queue_us, &r->worker_us, &r->status, &r->dispatches, &r->tries};
+    return sqlite3_column_type(st, i) != SQLITE_NULL;
+}
 
-    for (int i = 0; i < (int)ARRAY_LEN(to); i++)
-        *to[i] = sqlite3_column_int64(st, i);
-    r->truncated = sqlite3_column_int(st, 10) != 0;
-    r->has_usage = sqlite3_column_type(st, 11) != SQLITE_NULL;
-    r->prompt_tokens = sqlite3_column_int64(st, 11);
-    r->completion_tokens = sqlite3_column_int64(st, 12);
-    r->total_tokens = sqlite3_column_int64(st, 13);
+static void read_optional(sqlite3_stmt *st, struct record *r)
+{
+    r->has_usage = is_known(st, AT_PROMPT);
+    r->prompt_tokens = sqlite3_column_int64(st, AT_PROMPT);
+    r->completion_tokens = sqlite3_column_int64(st, AT_COMPLETION);
+    r->total_tokens = sqlite3_column_int64(st, AT_TOTAL);
     r->cached_tokens = sqlite3_column_int64(st, AT_CACHED);
     r->reasoning_tokens = sqlite3_column_int64(st, AT_REASONING);
-    r->has_cost = sqlite3_column_type(st, AT_COST) != SQLITE_NULL;
+    r->has_cost = is_known(st, AT_COST);
     r->cost_usd = sqlite3_column_double(st, AT_COST);
-    r->has_scores = sqlite3_column_type(st, 14) != SQLITE_NULL;
-    r->non_empty_answer = sqlite3_column_double(st, 14);
-    r->toxicity_safe = sqlite3_column_double(st, 15);
+    r->has_scores = is_known(st, AT_NON_EMPTY);
+    r->non_empty_answer = sqlite3_column_double(st, AT_NON_EMPTY);
+    r->toxicity_safe = sqlite3_column_double(st, AT_TOXICITY);
+    r->score_value = sqlite3_column_double(st, AT_SCORE_VALUE);
+    r->first_token_us = sqlite3_column_int64(st, AT_FIRST_TOKEN);
 }
 
 /* 1: a row, read into r; 0: the end. */
 static int next_row(struct spool *s, sqlite3_stmt *st, struct record *r)
 {
-    struct str *const to[] = {&r->request_id, &r->trace_id,   &r->generation_id, &r->parent_id,
-                              &r->model,      &r->error,      &r->error_text,    &r->attempts,
-                              &r->user_id,    &r->question,   &r->answer,        &r->score_id,
-                              &r->score_name, &r->score_type, &r->score_text,    &r->comment};
-    int rc = sqlite3_step(st);
+    int64_t *const numbers[] = NUMBERS(r);
+    bool *const flags[] = FLAGS(r);
+    struct str *const texts[] = TEXTS(r);
+    int at = AT_NUMBERS, rc = sqlite3_step(st);
 
     if (rc == SQLITE_DONE)
         return 0;
     if (rc != SQLITE_ROW)
         return fail(s, rc, "be read");
-    read_numbers(st, r);
-    for (int i = 0; i < (int)ARRAY_LEN(to); i++)
-        *to[i] = column_text(st, AT_TEXTS + i);
-    r->score_value = sqlite3_column_double(st, AT_SCORE_VALUE);
+    r->seq = sqlite3_column_int64(st, 0);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        *numbers[i] = sqlite3_column_int64(st, at++);
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        *flags[i] = sqlite3_column_int(st, at++) != 0;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        *texts[i] = column_text(st, at++);
+    read_optional(st, r);
     return 1;
 }
 

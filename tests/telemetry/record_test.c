@@ -76,6 +76,30 @@ Test(record, keeps_everything)
     buf_free(&scratch);
 }
 
+Test(record, keeps_what_streams_and_chats_say)
+{
+    struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct event e = support_event(7);
+    struct record r, plain;
+
+    record_of_event(&plain, &e, &scratch);
+    e.session_id = str_of("session-1");
+    e.tags = str_of("a,b\xff");
+    e.metadata = str_of("{\"k\":1}");
+    e.cache = str_of("shared");
+    e.chat = e.stream = e.usage_estimated = true;
+    e.first_token_us = 120000;
+    record_of_event(&r, &e, &scratch);
+    cr_expect(str_eq(r.session_id, "session-1") && str_eq(r.tags, "a,b\xef\xbf\xbd"));
+    cr_expect(str_eq(r.metadata, "{\"k\":1}") && str_eq(r.cache, "shared"));
+    cr_expect(r.chat && r.stream && r.usage_estimated && r.first_token_us == 120000);
+    cr_expect_eq(r.bytes - plain.bytes, 9 + 6 + 7 + 6, "they count against the bound");
+    e.first_token_us = -1;
+    record_of_event(&r, &e, &scratch);
+    cr_expect_eq(r.first_token_us, 0);
+    buf_free(&scratch);
+}
+
 /* Several dirty texts at once share the scratch buffer: none may move while it is pointed to. */
 Test(record, cleans_all_texts)
 {

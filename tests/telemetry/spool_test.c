@@ -45,6 +45,16 @@ static unsigned read_all(struct spool *s, unsigned *first, unsigned *last)
     return n;
 }
 
+static void bury(struct spool *s, int64_t first, int64_t last, const char *reason, int64_t want)
+{
+    int64_t n = 0;
+
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_bury(s, first, last, str_of(reason), &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_assert_eq(n, want);
+}
+
 Test(spool, a_record_comes_back_whole)
 {
     char dir[SUPPORT_DIR_SIZE];
@@ -87,6 +97,36 @@ Test(spool, a_record_comes_back_whole)
     cr_expect_eq(r.total_tokens, 50);
     cr_expect_float_eq(r.toxicity_safe, 0.8, 1e-12);
     cr_expect_eq(spool_next(s, &r), 0);
+    spool_scan_end(s);
+    spool_free(s);
+}
+
+Test(spool, streams_and_chats_come_back_whole)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct event e = support_event(1);
+    struct record r;
+
+    e.session_id = str_of("session-1");
+    e.tags = str_of("a,b");
+    e.metadata = str_of("{\"k\":1}");
+    e.cache = str_of("hit");
+    e.chat = e.usage_estimated = true;
+    e.first_token_us = 120000;
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put_event(s, &e);
+    e = support_event(2);
+    e.stream = true;
+    support_put_event(s, &e);
+    cr_assert_eq(spool_scan(s, 1, 2), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect(str_eq(r.session_id, "session-1") && str_eq(r.tags, "a,b"));
+    cr_expect(str_eq(r.metadata, "{\"k\":1}") && str_eq(r.cache, "hit"));
+    cr_expect(r.chat && !r.stream && r.usage_estimated && !r.truncated && r.first_token_us == 120000);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect(!r.session_id.n && !r.tags.n && !r.metadata.n && !r.cache.n);
+    cr_expect(!r.chat && r.stream && !r.usage_estimated && r.first_token_us == 0);
     spool_scan_end(s);
     spool_free(s);
 }
@@ -214,6 +254,27 @@ static const char version_2[] =
     " 'request-of-feedback','00000000000000000000000000000005','','', '','','','[]', '','','',"
     " '00000000-0000-4000-8000-000000000005','user-feedback-5','NUMERIC',0.5,'','muy bien');";
 
+/* With costs, schema 3, and with dead letters, schema 4. */
+static const char version_3[] =
+    "ALTER TABLE record ADD COLUMN cached_tokens INTEGER;"
+    "ALTER TABLE record ADD COLUMN reasoning_tokens INTEGER;"
+    "ALTER TABLE record ADD COLUMN cost_usd REAL;"
+    "PRAGMA user_version=3;"
+    "INSERT INTO record VALUES(44,0,303, 1700000000000000,750000, 1000,700000, 200,1,1, 0, 20,30,50, 1.0,0.8,"
+    " 'request-4','00000000000000000000000000000004','0000000000000004','', 'gpt-4o-mini','','','[]',"
+    " 'user-4','question 4','una respuesta', '','','',NULL,'','', 5,10,0.00002);";
+
+static const char version_4[] =
+    "CREATE TABLE dead_letter AS SELECT * FROM record WHERE 0;"
+    "ALTER TABLE dead_letter ADD COLUMN reason TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE dead_letter ADD COLUMN since_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE dead_letter ADD COLUMN wanted INTEGER NOT NULL DEFAULT 0;"
+    "CREATE UNIQUE INDEX dead_letter_seq ON dead_letter(seq);"
+    "CREATE INDEX dead_letter_wanted ON dead_letter(wanted) WHERE wanted=1;"
+    "PRAGMA user_version=4;"
+    "INSERT INTO dead_letter SELECT *, 'refused', 1700000002000000, 1 FROM record WHERE seq=44;"
+    "DELETE FROM record WHERE seq=44;";
+
 static void old_file(const char *dir, const char *sql)
 {
     char path[SUPPORT_DIR_SIZE + 16];
@@ -282,28 +343,80 @@ Test(spool, an_older_file_goes_on)
     }
 }
 
-Test(spool, a_file_of_the_version_before_goes_on)
+/* Whatever the file's age: everything that is in it, and what a record of today has. */
+static void expect_goes_on(const char *dir, int64_t records, int64_t letters)
 {
-    char dir[SUPPORT_DIR_SIZE];
+    struct event e = support_event(5);
     struct record r;
+    int64_t n;
 
-    support_dir(dir);
-    old_file(dir, version_1);
-    old_file(dir, version_2);
+    e.session_id = str_of("session-5");
+    e.stream = true;
     for (int life = 0; life < 2; life++) {
         struct spool *s = support_spool(dir, PLENTY);
         cr_expect_eq(spool_replaced(s), 0);
-        cr_expect_eq(spool_records(s), 3 + life);
+        cr_expect_eq(spool_records(s), records + life);
+        cr_expect_eq(spool_letters(s), letters);
         expect_old_records(s);
         expect_feedback(s, 43, "");
         if (life == 0)
-            support_put(s, 4, 4);
-        cr_assert_eq(spool_scan(s, 44, 44), 0);
+            support_put_event(s, &e);
+        cr_assert_eq(spool_scan(s, spool_last(s), spool_last(s)), 0);
         cr_assert_eq(spool_next(s, &r), 1);
         cr_expect(r.has_cost && r.cost_usd == 0.00002 && r.cached_tokens == 5 && r.reasoning_tokens == 10);
+        cr_expect(str_eq(r.session_id, "session-5") && r.stream && !r.chat);
         spool_scan_end(s);
         spool_free(s);
     }
+    struct spool *s = support_spool(dir, PLENTY);
+    bury(s, spool_last(s), spool_last(s), "refused", 1);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_want(s, 1, INT64_MAX, &n), 0);
+    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(n, letters + 1);
+    cr_assert_eq(spool_scan(s, spool_last(s), spool_last(s)), 0);
+    cr_assert_eq(spool_next(s, &r), 1);
+    cr_expect(str_eq(r.session_id, "session-5") && r.stream && r.cost_usd == 0.00002);
+    spool_scan_end(s);
+    spool_free(s);
+}
+
+Test(spool, a_file_of_any_version_before_goes_on)
+{
+    static const char *const versions[] = {version_1, version_2, version_3, version_4};
+
+    for (size_t version = 2; version <= ARRAY_LEN(versions); version++) {
+        char dir[SUPPORT_DIR_SIZE];
+        support_dir(dir);
+        for (size_t i = 0; i < version; i++)
+            old_file(dir, versions[i]);
+        expect_goes_on(dir, version == 3 ? 4 : 3, version == 4);
+    }
+}
+
+/* The command that spool.h names, while telemetry has the file open. */
+Test(spool, the_sqlite3_command_reads_it)
+{
+    char dir[SUPPORT_DIR_SIZE], command[512], line[256];
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 2);
+    bury(s, 1, 1, "no such project", 1);
+    snprintf(command, sizeof command,
+             "sqlite3 %s/spool.db \"select seq, datetime(start_us/1e6,'unixepoch'), user_id, status from "
+             "record; select seq, user_id, reason from dead_letter\"",
+             dir);
+    FILE *f = popen(command, "r");
+    cr_assert(f && fgets(line, sizeof line, f), "is Debian's sqlite3 there?");
+    cr_expect_str_eq(line, "2|2023-11-14 22:13:20|user-2|200\n");
+    cr_assert(fgets(line, sizeof line, f));
+    cr_expect_str_eq(line, "1|user-1|no such project\n");
+    cr_expect_null(fgets(line, sizeof line, f));
+    cr_expect_eq(pclose(f), 0);
+    support_put(s, 3, 3);
+    spool_free(s);
 }
 
 /* With plain SQLite, as the operator's tool sees it: under names that say what they hold, and NULL for unknown. */
@@ -486,16 +599,6 @@ static void expect_sender(void *arg, uint64_t epoch, uint64_t seq, int64_t seen_
     cr_expect_eq(seen_us, (int64_t)seq);
     cr_expect_gt(seq, *n, "longest silent first");
     *n = seq;
-}
-
-static void bury(struct spool *s, int64_t first, int64_t last, const char *reason, int64_t want)
-{
-    int64_t n = 0;
-
-    cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_bury(s, first, last, str_of(reason), &n), 0);
-    cr_assert_eq(spool_commit(s), 0);
-    cr_assert_eq(n, want);
 }
 
 static void expect_letter(struct spool *s, int64_t seq, unsigned number, const char *reason, bool wanted)
