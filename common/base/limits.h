@@ -14,7 +14,10 @@
 
 #define WIRE_MESSAGE_MAX  (32 * MIB) /* one ZeroMQ message: many entries */
 #define WIRE_BATCH_BYTES  (60 * KIB) /* a sender starts the next message beyond this */
-#define WIRE_ATTEMPTS_MAX 64         /* attempts recorded per request */
+#define WIRE_ENTRIES_MAX  32768      /* entries of a message, however small they are */
+#define PACK_VALUES_MAX   8192       /* of an entry, keys and unknown ones included */
+#define PACK_DEPTH_MAX    16
+#define WIRE_ATTEMPTS_MAX 64 /* attempts recorded per request */
 
 #define ANSWER_MAX             (4 * MIB)  /* body of a provider's answer */
 #define SSE_EVENT_MAX          (4 * MIB)  /* of a provider's stream: one event */

@@ -13,6 +13,8 @@
  *          live until pack_close(), and the message must too.
  * Threads  one thread per buffer or reader.
  * Errors   -EBADMSG: no msgpack, a wrong type, a length above the field's max, an unknown version.
+ * Limits   PACK_VALUES_MAX in an entry, PACK_DEPTH_MAX below each other, WIRE_ENTRIES_MAX in a body: whatever
+ *          lengths a peer announces, an entry is walked over before anything is allocated for it.
  * Source   https://github.com/msgpack/msgpack/blob/master/spec.md
  */
 #ifndef ATALAYA_WIRE_PACK_H
