@@ -10,7 +10,8 @@
 
 #define NAME_SIZE (METRIC_LABEL_MAX + 1)
 
-static const char *const reasons[] = {DROPPED_SPOOL_FULL, DROPPED_SPOOL_ERROR, DROPPED_SENDER,
+static const char *const reasons[] = {DROPPED_SPOOL_FULL, DROPPED_SPOOL_AGE,   DROPPED_SPOOL_DAMAGED,
+                                      DROPPED_DISK_FULL,  DROPPED_SPOOL_ERROR, DROPPED_SENDER,
                                       DROPPED_UNREADABLE, DROPPED_REJECTED,    DROPPED_TOO_LARGE};
 
 static const struct {

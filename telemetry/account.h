@@ -13,12 +13,15 @@
 #include "telemetry/metrics.h"
 
 /* Reasons of atalaya_records_dropped_total. */
-#define DROPPED_SPOOL_FULL  "spool_full"  /* SPOOL_MAX_BYTES reached: the oldest went */
-#define DROPPED_SPOOL_ERROR "spool_error" /* the disk refused */
-#define DROPPED_SENDER      "sender"      /* the buffer of a gateway or worker was full */
-#define DROPPED_UNREADABLE  "unreadable"  /* an event that cannot be decoded */
-#define DROPPED_REJECTED    "rejected"    /* Langfuse refuses the trace for good */
-#define DROPPED_TOO_LARGE   "too_large"   /* refused for its size, also after trimming */
+#define DROPPED_SPOOL_FULL    "spool_full"    /* SPOOL_MAX_BYTES reached: the oldest went */
+#define DROPPED_SPOOL_AGE     "spool_age"     /* older than SPOOL_MAX_AGE_HOURS */
+#define DROPPED_SPOOL_DAMAGED "spool_damaged" /* in a file that was moved aside */
+#define DROPPED_SPOOL_ERROR   "spool_error"   /* the disk refused */
+#define DROPPED_DISK_FULL     "disk_full" /* the oldest went for new ones; when nothing helped, the new ones */
+#define DROPPED_SENDER        "sender"    /* the buffer of a gateway or worker was full */
+#define DROPPED_UNREADABLE    "unreadable" /* an event that cannot be decoded */
+#define DROPPED_REJECTED      "rejected"   /* Langfuse refuses the trace for good */
+#define DROPPED_TOO_LARGE     "too_large"  /* refused for its size, also after trimming */
 
 void account_begin(struct metrics *m); /* known series start at 0, so that rates see their first step */
 void account_event(struct metrics *m, const struct event *e);

@@ -23,6 +23,8 @@ struct telemetry_conf {
     char *events_endpoint;
     int64_t drain_timeout_ms;
     int64_t spool_max_bytes;
+    int64_t spool_max_age_hours;
+    int spool_sync; /* enum spool_sync */
 
     char *public_key;
     char *secret_key;

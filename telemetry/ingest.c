@@ -14,9 +14,10 @@
 #include "telemetry/gauges.h"
 #include "telemetry/senders.h"
 
-#define WARN_EVERY_MS 60000
-#define BUSY_WAIT_MS  100
-#define SETTLE_TURNS  16
+#define WARN_EVERY_MS   60000
+#define HOUSEKEEPING_MS 5000
+#define BUSY_WAIT_MS    100
+#define SETTLE_TURNS    16
 
 /* A message whose events wait for the commit: their texts live in it. */
 struct held {
@@ -36,7 +37,7 @@ struct ingest {
     struct zsock *sock;
     struct loop_io io;
     struct loop_hook hook;
-    struct loop_timer timer;
+    struct loop_timer timer, housekeeping;
     struct spool *spool;
     struct metrics *metrics;
     struct senders *senders;
@@ -184,24 +185,30 @@ static int put_senders(struct ingest *in)
 }
 
 /* sign -1: it did not come to that. */
-static void account_trimmed(struct metrics *m, const struct spool_trimmed *t, double sign)
+static void account_trimmed(struct metrics *m, const struct spool_trimmed *t, const char *reason, double sign)
 {
     if (t->records)
-        account_dropped(m, DROPPED_SPOOL_FULL, sign * (double)t->records);
+        account_dropped(m, reason, sign * (double)t->records);
+    if (t->old_records)
+        account_dropped(m, DROPPED_SPOOL_AGE, sign * (double)t->old_records);
     if (t->letters)
         metrics_add(m, METRIC_LETTERS_DROPPED, METRIC_PLAIN, sign * (double)t->letters);
 }
 
-static int store(struct ingest *in)
+/* squeeze: the disk is full, old records make room for the new ones. */
+static int store(struct ingest *in, bool squeeze)
 {
-    struct spool_trimmed dropped = {0};
+    struct spool_trimmed squeezed = {0}, trimmed = {0};
     int rc = spool_begin(in->spool);
 
+    if (rc == 0 && squeeze)
+        rc = spool_squeeze(in->spool, 2 * (int64_t)in->bytes, &squeezed);
     if (rc == 0)
         rc = put_records(in);
     if (rc == 0)
-        rc = spool_trim(in->spool, &dropped);
-    account_trimmed(in->metrics, &dropped, 1);
+        rc = spool_trim(in->spool, wall_us(), &trimmed);
+    account_trimmed(in->metrics, &squeezed, DROPPED_DISK_FULL, 1);
+    account_trimmed(in->metrics, &trimmed, DROPPED_SPOOL_FULL, 1);
     if (rc == 0)
         rc = put_senders(in);
     if (rc == 0)
@@ -210,7 +217,8 @@ static int store(struct ingest *in)
         rc = spool_commit(in->spool);
     if (rc < 0) {
         spool_rollback(in->spool);
-        account_trimmed(in->metrics, &dropped, -1);
+        account_trimmed(in->metrics, &squeezed, DROPPED_DISK_FULL, -1);
+        account_trimmed(in->metrics, &trimmed, DROPPED_SPOOL_FULL, -1);
         return rc;
     }
     metrics_saved(in->metrics);
@@ -222,14 +230,13 @@ static int store(struct ingest *in)
 int ingest_repair(struct ingest *in, int error)
 {
     uint64_t replaced = spool_replaced(in->spool);
-    int64_t dropped = 0;
-    int rc = spool_repair(in->spool, error, &dropped);
+    int64_t lost = spool_lost(in->spool);
+    int rc = spool_repair(in->spool, error);
 
-    if (dropped)
-        account_dropped(in->metrics, DROPPED_SPOOL_ERROR, (double)dropped);
     if (spool_replaced(in->spool) == replaced)
         return rc;
     metrics_add(in->metrics, METRIC_SPOOL_REPLACED, METRIC_PLAIN, 1);
+    account_dropped(in->metrics, DROPPED_SPOOL_DAMAGED, (double)(spool_lost(in->spool) - lost));
     metrics_unsaved(in->metrics);
     for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;)
         s->moved = s->last > 0;
@@ -238,7 +245,7 @@ int ingest_repair(struct ingest *in, int error)
 
 static bool anything_to_store(struct ingest *in)
 {
-    if (in->n_events || metrics_dirty(in->metrics))
+    if (in->n_events || metrics_dirty(in->metrics) || spool_expired(in->spool, wall_us()))
         return true;
     for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;)
         if (s->moved)
@@ -251,19 +258,34 @@ static bool commit(struct ingest *in)
 {
     if (!anything_to_store(in))
         return true;
-    int rc = store(in);
-    if (rc < 0 && ingest_repair(in, rc) == 0)
-        rc = store(in);
+    int rc = store(in, false);
+    if (rc < 0 && ingest_repair(in, rc) == 0) {
+        rc = store(in, false);
+        if (rc == -ENOSPC)
+            rc = store(in, true);
+    }
     if (rc == -EBUSY) { /* nothing is acknowledged meanwhile: the senders keep it */
         in->busy_turns++;
         return false;
     }
     in->busy_turns = 0;
     if (rc < 0)
-        account_dropped(in->metrics, DROPPED_SPOOL_ERROR, (double)in->n_events);
+        account_dropped(in->metrics, rc == -ENOSPC ? DROPPED_DISK_FULL : DROPPED_SPOOL_ERROR,
+                        (double)in->n_events);
     else if (in->n_events)
         in->conf.stored(in->conf.arg);
     return true;
+}
+
+/* What has to be done although nobody sends anything. */
+static void housekeeping(void *arg)
+{
+    struct ingest *in = arg;
+
+    spool_relax(in->spool);
+    if (!in->n_held)
+        (void)commit(in);
+    loop_timer_set(in->loop, &in->housekeeping, clock_ms() + HOUSEKEEPING_MS);
 }
 
 /* A peer that has gone meanwhile gets nothing: it will ask again. */
@@ -430,6 +452,8 @@ int ingest_new(struct ingest **out, struct loop *l, struct zwire *w, const struc
         return rc;
     }
     loop_hook_add(l, &in->hook);
+    in->housekeeping = (struct loop_timer){.fn = housekeeping, .arg = in};
+    loop_timer_set(l, &in->housekeeping, clock_ms() + HOUSEKEEPING_MS);
     *out = in;
     return 0;
 }
@@ -440,6 +464,7 @@ void ingest_free(struct ingest *in)
         return;
     loop_io_clear(in->loop, &in->io);
     loop_timer_clear(in->loop, &in->timer);
+    loop_timer_clear(in->loop, &in->housekeeping);
     release(in);
     senders_free(in->senders);
     gauges_free(in->gauges);

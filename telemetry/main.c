@@ -45,6 +45,7 @@ static void fill_metrics(void *arg, enum metrics_format format, struct buf *out)
     ingest_show_gauges(t->ingest);
     metrics_set(t->metrics, METRIC_SPOOL_RECORDS, METRIC_PLAIN, (double)spool_records(t->spool));
     metrics_set(t->metrics, METRIC_SPOOL_BYTES, METRIC_PLAIN, (double)spool_bytes(t->spool));
+    metrics_set(t->metrics, METRIC_SPOOL_DISK_FULL, METRIC_PLAIN, spool_full(t->spool));
     metrics_set(t->metrics, METRIC_LETTERS, METRIC_PLAIN, (double)spool_letters(t->spool));
     metrics_set(t->metrics, METRIC_SPOOL_AGE, METRIC_PLAIN, age > 0 ? age : 0);
     processes_read(t->run_dir, t->metrics);
@@ -107,12 +108,19 @@ static int open_spool(struct telemetry *t)
     }
     t->metrics = metrics_new();
     account_begin(t->metrics);
-    rc = spool_open(&t->spool, state_dir, t->conf.spool_max_bytes);
+    struct spool_conf conf = {
+        .dir = state_dir,
+        .max_bytes = t->conf.spool_max_bytes,
+        .max_age_us = t->conf.spool_max_age_hours * INT64_C(3600000000),
+        .sync = (enum spool_sync)t->conf.spool_sync,
+    };
+    rc = spool_open(&t->spool, &conf);
     if (rc == 0)
         rc = metrics_load(t->metrics, t->spool);
     if (rc < 0)
         return EXIT_ENVIRONMENT;
     metrics_add(t->metrics, METRIC_SPOOL_REPLACED, METRIC_PLAIN, (double)spool_replaced(t->spool));
+    account_dropped(t->metrics, DROPPED_SPOOL_DAMAGED, (double)spool_lost(t->spool));
     log_event(LOG_INFO,
               LOG_FIELDS(LOG_CSTR("folder", state_dir), LOG_INT("records", spool_records(t->spool)),
                          LOG_INT("bytes", spool_bytes(t->spool))),

@@ -177,6 +177,11 @@ const struct metric_row metric_table[METRICS] = {
                                METRIC_GAUGE,
                                "1 when records are sent to Langfuse, 0 when there are no keys for it",
                                {NULL}},
+    [METRIC_SPOOL_DISK_FULL] =
+        {"atalaya_spool_disk_full",
+         METRIC_GAUGE,
+         "1 when the spool's disk is full: old records go for new ones, or nothing is taken",
+         {NULL}},
     [METRIC_LETTERS] =
         {"atalaya_dead_letters",
          METRIC_GAUGE,

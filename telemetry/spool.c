@@ -15,12 +15,18 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "telemetry/reserve.h"
 
 #define APPLICATION_ID 0x41746c79 /* "Atly": file(1) and we know our own by it */
 #define PATH_SIZE      4200
 #define BUSY_MS        1000
 #define LOG_EVERY_MS   60000
 #define TRIM_ROWS      64 /* dropped at a time */
+#define PAGE           4096
+
+/* For moving the log into the file; the log is kept at half of it. */
+#define RESERVE_MIN MIB
+#define RESERVE_MAX (32 * MIB)
 
 /* Small columns first: totals and updates need not read into the long texts. */
 static const char first_schema[] =
@@ -77,8 +83,12 @@ static const char streams[] = ADD_COLUMN("session_id TEXT NOT NULL DEFAULT ''") 
     ADD_COLUMN("chat INTEGER NOT NULL DEFAULT 0")   /* question and answer are JSON */
     ADD_COLUMN("stream INTEGER NOT NULL DEFAULT 0") ADD_COLUMN("usage_estimated INTEGER NOT NULL DEFAULT 0");
 
+/* When the records cannot be walked any more, this says how many there were. */
+static const char total[] = "CREATE TABLE total(records INTEGER NOT NULL);"
+                            "INSERT INTO total SELECT count(*) FROM record;";
+
 /* A file of version n has had the first n steps; none of them ever changes. */
-static const char *const steps[] = {first_schema, feedback, cost, dead_letters, streams};
+static const char *const steps[] = {first_schema, feedback, cost, dead_letters, streams, total};
 #define SCHEMA_VERSION ((int)ARRAY_LEN(steps))
 
 enum statement {
@@ -88,8 +98,10 @@ enum statement {
     PUT,
     PUT_SENDER,
     PRUNE_SENDERS,
+    SET_TOTAL,
     PUT_SERIES,
     OLDEST_ROWS,
+    EXPIRED_ROWS,
     MARK_SENT,
     SUM_RANGE,
     DELETE_RANGE,
@@ -101,6 +113,7 @@ enum statement {
     REVIVE,
     DELETE_WANTED,
     OLDEST_LETTERS,
+    EXPIRED_LETTERS,
     DELETE_LETTERS,
     SCAN_LETTERS,
     STATEMENTS,
@@ -146,8 +159,10 @@ static const char *const sql[STATEMENTS] = {
     [PRUNE_SENDERS] =
         "DELETE FROM sender WHERE epoch IN"
         " (SELECT epoch FROM sender ORDER BY seen_us DESC LIMIT -1 OFFSET " TEXT_OF(EVENT_SENDERS_MAX) ")",
+    [SET_TOTAL] = "UPDATE total SET records=?",
     [PUT_SERIES] = "INSERT OR REPLACE INTO series(metric, labels, created, value, buckets) VALUES(?,?,?,?,?)",
     [OLDEST_ROWS] = "SELECT seq, bytes FROM record ORDER BY seq LIMIT " TEXT_OF(TRIM_ROWS),
+    [EXPIRED_ROWS] = "SELECT seq, bytes, start_us < ?1 FROM record ORDER BY seq LIMIT " TEXT_OF(TRIM_ROWS),
     [MARK_SENT] = "UPDATE record SET stage=1 WHERE seq BETWEEN ? AND ?",
     [SUM_RANGE] = "SELECT count(*), total(bytes) FROM record WHERE seq BETWEEN ? AND ?",
     [DELETE_RANGE] = "DELETE FROM record WHERE seq BETWEEN ? AND ?",
@@ -160,6 +175,8 @@ static const char *const sql[STATEMENTS] = {
     [REVIVE] = "INSERT INTO record(" DATA ") SELECT " DATA " FROM dead_letter WHERE wanted=1 ORDER BY rowid",
     [DELETE_WANTED] = "DELETE FROM dead_letter WHERE wanted=1",
     [OLDEST_LETTERS] = "SELECT rowid, bytes FROM dead_letter ORDER BY rowid LIMIT " TEXT_OF(TRIM_ROWS),
+    [EXPIRED_LETTERS] =
+        "SELECT rowid, bytes, since_us < ?1 FROM dead_letter ORDER BY rowid LIMIT " TEXT_OF(TRIM_ROWS),
     [DELETE_LETTERS] = "DELETE FROM dead_letter WHERE rowid <= ?",
     [SCAN_LETTERS] = "SELECT " COLUMNS
                      ", reason, since_us, wanted FROM dead_letter WHERE seq BETWEEN ? AND ? ORDER BY rowid",
@@ -177,16 +194,21 @@ struct oldest {
 };
 
 struct spool {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], reserve[PATH_SIZE + 8];
     int lock;
     sqlite3 *db;
     sqlite3_stmt *st[STATEMENTS];
-    int64_t max_bytes;
+    int64_t max_bytes, max_age_us;
+    int64_t reserve_bytes;
+    enum spool_sync sync;
+    bool full; /* the disk is: the file must not grow */
     struct totals now;
     struct totals before; /* of the transaction that is open */
     bool open;
     bool new_sender;
+    const char *aside; /* what is wrong with the file that is moved aside */
     uint64_t replaced;
+    int64_t lost;
 };
 
 static int to_errno(int rc)
@@ -211,6 +233,14 @@ static int to_errno(int rc)
     }
 }
 
+/* SQLite knows one full disk; a quota and a limit of the file's size are the same to us. */
+static bool is_full(struct spool *s, int rc)
+{
+    int error = s->db && (rc & 0xff) == SQLITE_IOERR ? sqlite3_system_errno(s->db) : 0;
+
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
 /* SQLite's texts name tables and files, never values. */
 static int fail(struct spool *s, int rc, const char *what)
 {
@@ -219,7 +249,7 @@ static int fail(struct spool *s, int rc, const char *what)
     if (log_allowed(LOG_ERROR, &limit))
         log_event(LOG_ERROR, LOG_FIELDS(LOG_CSTR("file", s->path)), "the spool cannot %s: %s", what,
                   s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc));
-    return to_errno(rc);
+    return is_full(s, rc) ? -ENOSPC : to_errno(rc);
 }
 
 static int run(struct spool *s, enum statement which, const char *what)
@@ -289,6 +319,7 @@ static int check_identity(struct spool *s)
         return upgrade(s, 0);
     if (application == APPLICATION_ID && version > 0 && version <= SCHEMA_VERSION)
         return version < SCHEMA_VERSION ? upgrade(s, version) : 0;
+    s->aside = application == APPLICATION_ID && version > SCHEMA_VERSION ? "newer" : "foreign";
     log_error("%s is not a spool of this version (application id %" PRId64 ", schema %" PRId64 ")", s->path,
               application, version);
     return -EUCLEAN;
@@ -327,6 +358,7 @@ static int prepare(struct spool *s)
 
 static int try_open_db(struct spool *s)
 {
+    char text[256];
     int rc = sqlite3_open_v2(s->path, &s->db,
                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 
@@ -338,13 +370,18 @@ static int try_open_db(struct spool *s)
     if (rc < 0)
         return rc;
     /* A long log means that a row which is uploaded soon never reaches the main file. */
-    rc = exec(s,
-              "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=4000;"
-              "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=33554432",
-              "be opened");
+    snprintf(text, sizeof text,
+             "PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA wal_autocheckpoint=%d;"
+             "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=%" PRId64,
+             s->sync == SPOOL_SYNC_POWER ? "FULL" : "NORMAL", (int)(s->reserve_bytes / 2 / PAGE),
+             s->reserve_bytes);
+    rc = exec(s, text, "be opened");
     if (rc == 0)
         rc = load_totals(s);
-    return rc < 0 ? rc : prepare(s);
+    if (rc < 0)
+        return rc;
+    s->full = reserve_make(s->reserve, s->reserve_bytes) == -ENOSPC;
+    return prepare(s);
 }
 
 /* After a failure the file is closed again: the next repair starts from nothing. */
@@ -366,7 +403,7 @@ static int move_one(const struct spool *s, const char *to, const char *suffix)
     return rename(from, there) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int move_aside(struct spool *s)
+static int move_aside(struct spool *s, int64_t records)
 {
     char to[PATH_SIZE + 64];
     time_t now = (time_t)(wall_us() / 1000000);
@@ -374,7 +411,7 @@ static int move_aside(struct spool *s)
 
     close_db(s);
     gmtime_r(&now, &tm);
-    int n = snprintf(to, sizeof to, "%s.corrupt-", s->path);
+    int n = snprintf(to, sizeof to, "%s.%s-", s->path, s->aside);
     strftime(to + n, sizeof to - (size_t)n, "%Y%m%dT%H%M%SZ", &tm);
     for (int i = 1; access(to, F_OK) == 0 && i < 1000; i++)
         snprintf(to + n + 16, sizeof to - (size_t)n - 16, "-%d", i);
@@ -384,14 +421,32 @@ static int move_aside(struct spool *s)
     if (rc == 0)
         rc = move_one(s, to, "");
     if (rc < 0) {
-        log_error("the damaged spool %s cannot be moved to %s: %s", s->path, to, strerror(-rc));
+        log_error("the %s spool %s cannot be moved to %s: %s", s->aside, s->path, to, strerror(-rc));
         return rc;
     }
     s->replaced++;
-    log_error("the spool could not be read: moved to %s, a new one is made. Its records can be looked at "
-              "with sqlite3 and are not uploaded",
-              to);
+    s->lost += records;
+    log_event(LOG_ERROR, LOG_FIELDS(LOG_INT("records", records)),
+              "the spool cannot be used (%s file): moved to %s, a new one is made. Its records can be looked "
+              "at with sqlite3 and are not uploaded",
+              s->aside, to);
     return 0;
+}
+
+/* Records in a file of ours that has not been opened; 0 when nobody can say. */
+static int64_t count_unopened(struct spool *s)
+{
+    static const char *const queries[] = {"SELECT count(*) FROM record", "SELECT records FROM total"};
+    struct spool other = {.lock = -1};
+    int64_t application = 0, n = 0;
+
+    memcpy(other.path, s->path, sizeof other.path);
+    if (sqlite3_open_v2(s->path, &other.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+        ask_number(&other, "PRAGMA application_id", &application) == 0 && application == APPLICATION_ID)
+        for (size_t i = 0; i < ARRAY_LEN(queries) && ask_number(&other, queries[i], &n) < 0; i++)
+            ;
+    close_db(&other);
+    return n;
 }
 
 /* Numbers are not used twice in a life: uploads under way name rows by them. */
@@ -399,9 +454,10 @@ static int replace(struct spool *s)
 {
     int64_t last = s->now.last;
     char text[96];
-    int rc = move_aside(s);
+    int rc = move_aside(s, last ? s->now.records : count_unopened(s));
 
     s->now = (struct totals){0};
+    s->aside = "damaged";
     if (rc == 0)
         rc = open_db(s);
     if (rc < 0 || last == 0)
@@ -428,18 +484,29 @@ static int take_lock(struct spool *s, const char *dir)
     return -EAGAIN;
 }
 
-int spool_open(struct spool **out, const char *dir, int64_t max_bytes)
+int spool_open(struct spool **out, const struct spool_conf *c)
 {
     struct spool *s = xcalloc(1, sizeof *s);
 
     /* One thread, and nobody asks for statistics: SQLite need not lock nor count each allocation. */
     sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-    s->max_bytes = max_bytes;
-    snprintf(s->path, sizeof s->path, "%s/spool.db", dir);
-    int rc = take_lock(s, dir);
+    s->max_bytes = c->max_bytes;
+    s->max_age_us = c->max_age_us;
+    s->sync = c->sync;
+    s->aside = "damaged";
+    s->reserve_bytes = c->max_bytes / 32;
+    s->reserve_bytes = s->reserve_bytes < RESERVE_MIN ? RESERVE_MIN : s->reserve_bytes;
+    s->reserve_bytes = s->reserve_bytes > RESERVE_MAX ? RESERVE_MAX : s->reserve_bytes;
+    snprintf(s->path, sizeof s->path, "%s/spool.db", c->dir);
+    snprintf(s->reserve, sizeof s->reserve, "%s/spool.reserve", c->dir);
+    int rc = take_lock(s, c->dir);
     if (rc == 0)
         rc = open_db(s);
+    if (rc == -ENOSPC) {
+        reserve_release(s->reserve);
+        rc = open_db(s);
+    }
     if (rc == -EUCLEAN)
         rc = replace(s);
     if (rc < 0) {
@@ -511,6 +578,10 @@ int spool_commit(struct spool *s)
 {
     int rc = s->new_sender ? run(s, PRUNE_SENDERS, "forget old senders") : 0;
 
+    if (rc == 0 && s->now.records != s->before.records) {
+        sqlite3_bind_int64(s->st[SET_TOTAL], 1, s->now.records);
+        rc = run(s, SET_TOTAL, "be written");
+    }
     if (rc == 0)
         rc = run(s, COMMIT, "be written");
     if (rc == 0)
@@ -677,35 +748,24 @@ static int oldest_of(struct spool *s, enum statement which, int64_t need, struct
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(s, rc, "be read");
 }
 
-static int drop_letters(struct spool *s, int64_t need, int64_t *dropped)
+static int drop_letters(struct spool *s, const struct oldest *o)
 {
-    struct oldest o;
-    int rc = oldest_of(s, OLDEST_LETTERS, need, &o);
+    sqlite3_bind_int64(s->st[DELETE_LETTERS], 1, o->last);
+    int rc = run(s, DELETE_LETTERS, "delete dead letters");
 
-    if (rc == 0 && o.n == 0)
-        rc = -EUCLEAN;
-    if (rc == 0) {
-        sqlite3_bind_int64(s->st[DELETE_LETTERS], 1, o.last);
-        rc = run(s, DELETE_LETTERS, "delete dead letters");
-    }
     if (rc < 0)
         return rc;
-    s->now.letters -= o.n;
-    s->now.letter_bytes -= o.bytes;
-    *dropped += o.n;
+    s->now.letters -= o->n;
+    s->now.letter_bytes -= o->bytes;
     return 0;
 }
 
-static int drop_records(struct spool *s, int64_t need, int64_t *dropped)
+static int drop_records(struct spool *s, const struct oldest *o)
 {
-    struct oldest o;
     int64_t n = 0;
-    int rc = oldest_of(s, OLDEST_ROWS, need, &o);
+    int rc = spool_delete(s, s->now.first, o->last, &n);
 
-    if (rc == 0)
-        rc = spool_delete(s, s->now.first, o.last, &n);
-    *dropped += rc == 0 ? n : 0;
-    return rc == 0 && n == 0 ? -EUCLEAN : rc;
+    return rc == 0 && n != o->n ? -EUCLEAN : rc;
 }
 
 /* Dead letters first: Langfuse has refused them, and they are counted as rejected already. */
@@ -714,16 +774,78 @@ static int trim_to(struct spool *s, int64_t most, struct spool_trimmed *t)
     int64_t need;
     int rc = 0;
 
-    *t = (struct spool_trimmed){0};
     while (rc == 0 && (need = s->now.bytes + s->now.letter_bytes - most) > 0 &&
-           s->now.records + s->now.letters > 0)
-        rc = s->now.letters ? drop_letters(s, need, &t->letters) : drop_records(s, need, &t->records);
+           s->now.records + s->now.letters > 0) {
+        bool letters = s->now.letters > 0;
+        struct oldest o;
+        rc = oldest_of(s, letters ? OLDEST_LETTERS : OLDEST_ROWS, need, &o);
+        if (rc == 0 && o.n == 0)
+            rc = -EUCLEAN;
+        if (rc == 0)
+            rc = letters ? drop_letters(s, &o) : drop_records(s, &o);
+        *(letters ? &t->letters : &t->records) += rc == 0 ? o.n : 0;
+    }
     return rc;
 }
 
-int spool_trim(struct spool *s, struct spool_trimmed *t)
+/* The oldest rows, at most TRIM_ROWS, up to the first that is not older than that. */
+static int expired_of(struct spool *s, enum statement which, int64_t before_us, struct oldest *o)
 {
-    return trim_to(s, s->max_bytes, t);
+    sqlite3_stmt *st = s->st[which];
+    int rc;
+
+    *o = (struct oldest){0};
+    sqlite3_bind_int64(st, 1, before_us);
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW && sqlite3_column_int(st, 2)) {
+        o->last = sqlite3_column_int64(st, 0);
+        o->bytes += sqlite3_column_int64(st, 1);
+        o->n++;
+    }
+    sqlite3_reset(st);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(s, rc, "be read");
+}
+
+static int drop_expired(struct spool *s, bool letters, int64_t before_us, int64_t *dropped)
+{
+    struct oldest o;
+    int rc;
+
+    do {
+        rc = expired_of(s, letters ? EXPIRED_LETTERS : EXPIRED_ROWS, before_us, &o);
+        if (rc == 0 && o.n)
+            rc = letters ? drop_letters(s, &o) : drop_records(s, &o);
+        *dropped += rc == 0 ? o.n : 0;
+    } while (rc == 0 && o.n == TRIM_ROWS);
+    return rc;
+}
+
+int spool_trim(struct spool *s, int64_t now_us, struct spool_trimmed *t)
+{
+    int rc = 0;
+
+    *t = (struct spool_trimmed){0};
+    if (s->max_age_us) {
+        rc = drop_expired(s, false, now_us - s->max_age_us, &t->old_records);
+        if (rc == 0)
+            rc = drop_expired(s, true, now_us - s->max_age_us, &t->letters);
+    }
+    return rc < 0 ? rc : trim_to(s, s->max_bytes, t);
+}
+
+bool spool_expired(struct spool *s, int64_t now_us)
+{
+    struct oldest records = {0}, letters = {0};
+
+    return s->db && s->max_age_us && expired_of(s, EXPIRED_ROWS, now_us - s->max_age_us, &records) == 0 &&
+           expired_of(s, EXPIRED_LETTERS, now_us - s->max_age_us, &letters) == 0 && records.n + letters.n > 0;
+}
+
+int spool_squeeze(struct spool *s, int64_t bytes, struct spool_trimmed *t)
+{
+    int64_t held = s->now.bytes + s->now.letter_bytes;
+
+    *t = (struct spool_trimmed){0};
+    return trim_to(s, held - (bytes > held / 10 ? bytes : held / 10), t);
 }
 
 int spool_mark_sent(struct spool *s, int64_t first, int64_t last)
@@ -786,35 +908,41 @@ int spool_revive(struct spool *s, int64_t *count)
     return s->now.first ? 0 : find_first(s);
 }
 
-/* Freed pages are used again, so the next records need no more of the disk. */
-static int make_room(struct spool *s, int64_t *dropped)
+/* What has been committed grows the file when the log is moved into it: that is what the reserve is for. From then on
+ * the file keeps its size, so that a transaction fails rather than a later move of the log. */
+static int make_room(struct spool *s)
 {
-    struct spool_trimmed t = {0};
-    int64_t held = s->now.bytes + s->now.letter_bytes;
-    int rc = exec(s, "PRAGMA wal_checkpoint(TRUNCATE)", "be tidied");
+    int64_t pages = 0;
+    char text[64];
 
+    reserve_release(s->reserve);
+    s->full = true;
+    int rc = exec(s, "PRAGMA wal_checkpoint(RESTART)", "be tidied");
     if (rc == 0)
-        rc = spool_begin(s);
-    if (rc == 0)
-        rc = trim_to(s, held - held / 10 - 1, &t);
-    if (rc == 0)
-        rc = spool_commit(s);
-    if (rc < 0)
-        spool_rollback(s);
-    else
-        *dropped = t.records;
-    return rc;
+        rc = ask_number(s, "PRAGMA page_count", &pages);
+    snprintf(text, sizeof text, "PRAGMA max_page_count=%" PRId64, pages);
+    return rc < 0 ? rc : exec(s, text, "be tidied");
 }
 
-int spool_repair(struct spool *s, int error, int64_t *dropped)
+void spool_relax(struct spool *s)
 {
-    *dropped = 0;
+    if (!s->full || !s->db || reserve_space(s->path) < s->reserve_bytes * 3 / 2)
+        return;
+    if (reserve_make(s->reserve, s->reserve_bytes) < 0 ||
+        exec(s, "PRAGMA max_page_count=1073741823", "grow") < 0)
+        return;
+    s->full = false;
+    log_info("the spool's disk has space again");
+}
+
+int spool_repair(struct spool *s, int error)
+{
     if (!s->db)
         return open_db(s);
     if (error == -EUCLEAN)
         return replace(s);
     if (error == -ENOSPC)
-        return make_room(s, dropped);
+        return make_room(s);
     return error == -EBUSY ? error : 0;
 }
 
@@ -991,6 +1119,16 @@ int64_t spool_oldest_us(struct spool *s)
     int64_t us = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 1) : 0;
     sqlite3_reset(st);
     return us;
+}
+
+int64_t spool_lost(const struct spool *s)
+{
+    return s->lost;
+}
+
+bool spool_full(const struct spool *s)
+{
+    return s->full;
 }
 
 uint64_t spool_replaced(const struct spool *s)

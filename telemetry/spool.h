@@ -5,18 +5,19 @@
  *
  *              sqlite3 spool.db "select seq, datetime(start_us/1e6,'unixepoch'), user_id, status from record"
  *
- * Promise  P2: what spool_commit() has returned for survives kill -9 of any process. (WAL with
- *          synchronous=NORMAL: after a loss of power the file is whole, the last second may be missing.)
- *          P4: records and dead letters never hold more than `max_bytes`; the oldest go first. The file keeps its
- *          greatest size, the write-ahead log stays small.
+ * Promise  P2: what spool_commit() has returned for survives kill -9 of any process; with SPOOL_SYNC_POWER also
+ *          the loss of power, with SPOOL_SYNC_PROCESS the file is whole after that, its last second may be missing.
+ *          P4: records and dead letters never hold more than `max_bytes`, nor are they older than `max_age_us`;
+ *          the oldest go first. The file keeps its greatest size, the write-ahead log stays small.
+ *          A full disk: the oldest records go for new ones, never without one coming in their place.
  * Owner    one process: a lock beside the file keeps a second one away; others may look, and ask for dead
  *          letters. The texts of spool_next() and spool_next_letter() live until the next call on the spool.
  * Threads  one.
  * Errors   0 or -errno: -ENOSPC disk full, -EUCLEAN damaged file, -EBUSY locked by somebody's tool, -EIO.
  *          spool_open() also -EAGAIN: another telemetry process uses this folder. All are logged here.
- *          A damaged file, one of another program or of a newer version is moved aside to
- *          spool.db.corrupt-TIME, with its -wal and -shm, never deleted. One of an older version goes on, its
- *          schema brought forward.
+ *          A damaged file, one of another program or of a newer version is moved aside to spool.db.damaged-TIME,
+ *          .foreign- or .newer-, with its -wal and -shm, never deleted. One of an older version goes on, its schema
+ *          brought forward.
  * Limits   SPOOL_MAX_BYTES of record.h's bytes; EVENT_SENDERS_MAX senders.
  */
 #ifndef ATALAYA_TELEMETRY_SPOOL_H
@@ -49,10 +50,21 @@ struct spool_letter {
 
 /* What a trim has dropped. */
 struct spool_trimmed {
-    int64_t records, letters;
+    int64_t records;     /* for their bytes */
+    int64_t old_records; /* for their age */
+    int64_t letters;
 };
 
-int spool_open(struct spool **out, const char *dir, int64_t max_bytes) NODISCARD;
+enum spool_sync { SPOOL_SYNC_PROCESS, SPOOL_SYNC_POWER }; /* named by whose death a commit survives */
+
+struct spool_conf {
+    const char *dir;
+    int64_t max_bytes;
+    int64_t max_age_us; /* 0: none */
+    enum spool_sync sync;
+};
+
+int spool_open(struct spool **out, const struct spool_conf *c) NODISCARD;
 /* Beside a telemetry that runs or does not: for scans and spool_want() only. -ENOENT no spool, -EPROTO one of
  * another version. */
 int spool_look(struct spool **out, const char *dir) NODISCARD;
@@ -63,8 +75,10 @@ int spool_begin(struct spool *s) NODISCARD;
 int spool_put(struct spool *s, const struct record *r) NODISCARD;
 int spool_put_sender(struct spool *s, uint64_t epoch, uint64_t seq, int64_t seen_us) NODISCARD;
 int spool_put_series(struct spool *s, const struct spool_series *v) NODISCARD;
-int spool_trim(struct spool *s,
-               struct spool_trimmed *t) NODISCARD; /* down to max_bytes, dead letters first */
+int spool_trim(struct spool *s, int64_t now_us, struct spool_trimmed *t) NODISCARD; /* to the bounds */
+bool spool_expired(struct spool *s, int64_t now_us); /* a trim would drop something for its age */
+/* The disk is full: the oldest go, a tenth of all or more, for `bytes` that come in the same transaction. */
+int spool_squeeze(struct spool *s, int64_t bytes, struct spool_trimmed *t) NODISCARD;
 int spool_mark_sent(struct spool *s, int64_t first, int64_t last) NODISCARD;
 int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count) NODISCARD;
 /* Dead letters keep the number that they had; what comes back gets a new one, as if it had just been put. */
@@ -74,9 +88,10 @@ int spool_revive(struct spool *s, int64_t *count) NODISCARD; /* those that are w
 int spool_commit(struct spool *s) NODISCARD;
 void spool_rollback(struct spool *s);
 
-/* After a failed transaction: makes room (-ENOSPC: the oldest records go, *dropped says how many) or replaces a
- * damaged file; sequence numbers go on from where they were. 0: worth another try. */
-int spool_repair(struct spool *s, int error, int64_t *dropped) NODISCARD;
+/* After a failed transaction. -ENOSPC: frees what can be freed without a loss. -EUCLEAN: replaces the file; sequence
+ * numbers go on from where they were. 0: worth another try, with spool_squeeze() when it is -ENOSPC again. */
+int spool_repair(struct spool *s, int error) NODISCARD;
+void spool_relax(struct spool *s); /* is there space again? Cheap: ask every few seconds */
 
 /* Rows with first <= seq <= last, in order. spool_next(): 1 a row, 0 the end. */
 int spool_scan(struct spool *s, int64_t first, int64_t last) NODISCARD;
@@ -101,5 +116,7 @@ int64_t spool_last(const struct spool *s); /* greatest seq that is committed; 0 
 int64_t spool_waiting(const struct spool *s, int64_t after); /* rows with seq > after, at most */
 int64_t spool_oldest_us(struct spool *s);                    /* start of the oldest record; 0 = empty */
 uint64_t spool_replaced(const struct spool *s);              /* files moved aside in this life */
+int64_t spool_lost(const struct spool *s); /* records in them, if anybody could still count them */
+bool spool_full(const struct spool *s);    /* the disk is */
 
 #endif

@@ -45,6 +45,20 @@ static unsigned read_all(struct spool *s, unsigned *first, unsigned *last)
     return n;
 }
 
+static size_t count_files(const char *dir, const char *prefix)
+{
+    char command[256], line[256];
+    size_t n = 0;
+
+    snprintf(command, sizeof command, "ls %s", dir);
+    FILE *f = popen(command, "r");
+    cr_assert(f);
+    while (fgets(line, sizeof line, f))
+        n += strncmp(line, prefix, strlen(prefix)) == 0;
+    pclose(f);
+    return n;
+}
+
 static void bury(struct spool *s, int64_t first, int64_t last, const char *reason, int64_t want)
 {
     int64_t n = 0;
@@ -201,7 +215,7 @@ Test(spool, feedback_is_bounded_too)
         support_put_event(s, &e);
     }
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_trim(s, &dropped), 0);
+    cr_assert_eq(spool_trim(s, 0, &dropped), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect_eq(dropped.records, 2);
     cr_expect_eq(spool_records(s), 4);
@@ -460,6 +474,8 @@ Test(spool, a_newer_file_is_moved_aside)
     struct spool *s = support_spool(dir, PLENTY);
     cr_expect_eq(spool_replaced(s), 1);
     cr_expect_eq(spool_records(s), 0);
+    cr_expect_eq(count_files(dir, "spool.db.newer-"), 1);
+    cr_expect_eq(spool_lost(s), 2, "they will not be uploaded by us");
     spool_free(s);
 }
 
@@ -577,7 +593,7 @@ Test(spool, the_bound_holds)
     for (unsigned n = 1; n <= 300; n += 10) {
         support_put(s, n, n + 9);
         cr_assert_eq(spool_begin(s), 0);
-        cr_assert_eq(spool_trim(s, &dropped), 0);
+        cr_assert_eq(spool_trim(s, 0, &dropped), 0);
         cr_assert_eq(spool_commit(s), 0);
         sum += dropped.records;
         cr_expect_leq(spool_bytes(s), bound);
@@ -717,7 +733,7 @@ Test(spool, dead_letters_are_bounded_too)
     spool_free(s);
     s = support_spool(dir, 50 * each);
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_trim(s, &t), 0);
+    cr_assert_eq(spool_trim(s, 0, &t), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect(t.records == 0 && t.letters >= 49 && t.letters <= 52, "%d", (int)t.letters);
     cr_expect_eq(spool_letters(s), 60 - t.letters);
@@ -725,7 +741,7 @@ Test(spool, dead_letters_are_bounded_too)
     spool_free(s);
     s = support_spool(dir, 20 * each);
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_trim(s, &t), 0);
+    cr_assert_eq(spool_trim(s, 0, &t), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect(t.records >= 19 && t.records <= 22 && spool_letters(s) == 0);
     cr_expect_eq(read_all(s, &first, &last), 40 - t.records);
@@ -752,20 +768,6 @@ Test(spool, senders_are_remembered_and_pruned)
     spool_free(s);
 }
 
-static size_t count_files(const char *dir, const char *prefix)
-{
-    char command[256], line[256];
-    size_t n = 0;
-
-    snprintf(command, sizeof command, "ls %s", dir);
-    FILE *f = popen(command, "r");
-    cr_assert(f);
-    while (fgets(line, sizeof line, f))
-        n += strncmp(line, prefix, strlen(prefix)) == 0;
-    pclose(f);
-    return n;
-}
-
 static void write_at(const char *dir, const char *bytes, size_t n, off_t at, bool truncate)
 {
     char path[SUPPORT_DIR_SIZE + 16];
@@ -787,7 +789,7 @@ Test(spool, what_is_no_database_is_moved_aside)
     write_at(dir, text, sizeof text, 0, true);
     struct spool *s = support_spool(dir, PLENTY);
     cr_expect_eq(spool_replaced(s), 1);
-    cr_expect_eq(count_files(dir, "spool.db.corrupt-"), 1);
+    cr_expect_eq(count_files(dir, "spool.db.damaged-"), 1);
     support_put(s, 1, 5);
     spool_free(s);
     s = support_spool(dir, PLENTY);
@@ -809,7 +811,7 @@ Test(spool, a_database_of_somebody_else_is_moved_aside_unchanged)
     sqlite3_close(db);
     struct spool *s = support_spool(dir, PLENTY);
     cr_expect_eq(spool_replaced(s), 1);
-    cr_expect_eq(count_files(dir, "spool.db.corrupt-"), 1, "no -wal: it has not been touched");
+    cr_expect_eq(count_files(dir, "spool.db.foreign-"), 1, "no -wal: it has not been touched");
     cr_expect_eq(spool_records(s), 0);
     spool_free(s);
 }
@@ -824,10 +826,11 @@ Test(spool, a_damaged_file_is_moved_aside)
     support_put(s, 1, 1000);
     spool_free(s); /* checkpoints: everything is in the main file */
     memset(garbage, 0x5a, sizeof garbage);
-    write_at(dir, garbage, sizeof garbage, 4096 * 8, false);
+    write_at(dir, garbage, sizeof garbage, 4096 * 40, false); /* in the middle of the records */
     s = support_spool(dir, PLENTY);
     cr_expect_eq(spool_replaced(s), 1);
-    cr_expect_eq(count_files(dir, "spool.db.corrupt-"), 1);
+    cr_expect_eq(count_files(dir, "spool.db.damaged-"), 1);
+    cr_expect_eq(spool_lost(s), 1000);
     support_put(s, 1, 3);
     cr_expect_eq(spool_records(s), 3);
     spool_free(s);
@@ -837,13 +840,13 @@ Test(spool, a_damaged_file_is_moved_aside)
 Test(spool, numbers_go_on_when_a_file_is_replaced_in_use)
 {
     char dir[SUPPORT_DIR_SIZE];
-    int64_t dropped = 0;
 
     support_dir(dir);
     struct spool *s = support_spool(dir, PLENTY);
     support_put(s, 1, 40);
-    cr_assert_eq(spool_repair(s, -EUCLEAN, &dropped), 0);
+    cr_assert_eq(spool_repair(s, -EUCLEAN), 0);
     cr_expect_eq(spool_replaced(s), 1);
+    cr_expect_eq(spool_lost(s), 40);
     cr_expect_eq(spool_records(s), 0);
     cr_expect_eq(spool_waiting(s, 20), 0);
     support_put(s, 1, 1);
@@ -852,20 +855,70 @@ Test(spool, numbers_go_on_when_a_file_is_replaced_in_use)
     spool_free(s);
 }
 
-/* -ENOSPC: a tenth goes, the rest stays. */
+/* P4: by age too. Records are as old as their start, dead letters as their burial; what is undone is undone. */
+Test(spool, what_is_too_old_goes)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    const int64_t born = 1700000000000000, age = 3600000000;
+    struct spool *s = NULL;
+    struct spool_trimmed t;
+    unsigned first, last;
+
+    support_dir(dir);
+    cr_assert_eq(spool_open(&s, &(struct spool_conf){.dir = dir, .max_bytes = PLENTY, .max_age_us = age}), 0);
+    support_put(s, 1, 200);
+    struct event young = support_event(201);
+    young.start_us = born + 5;
+    support_put_event(s, &young);
+    bury(s, 1, 1, "refused", 1);
+    cr_expect_not(spool_expired(s, born + age));
+    cr_expect(spool_expired(s, born + age + 1));
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_trim(s, born + age, &t), 0);
+    cr_expect_eq(t.old_records, 0);
+    cr_assert_eq(spool_trim(s, born + age + 1, &t), 0);
+    cr_expect(t.old_records == 199 && t.records == 0 && t.letters == 0);
+    spool_rollback(s);
+    cr_expect_eq(spool_records(s), 200);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_trim(s, born + age + 1, &t), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(read_all(s, &first, &last), 1);
+    cr_expect_eq(last, 201);
+    cr_expect_eq(spool_letters(s), 1);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_trim(s, wall_us() + age + 1, &t), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(t.old_records == 1 && t.letters == 1 && spool_records(s) == 0 && spool_letters(s) == 0);
+    cr_expect_not(spool_expired(s, INT64_MAX));
+    spool_free(s);
+}
+
+/* Old ones go for new ones only, in one transaction with them. */
 Test(spool, room_is_made_by_the_oldest)
 {
     char dir[SUPPORT_DIR_SIZE];
+    struct spool_trimmed t;
     unsigned first, last;
-    int64_t dropped = 0;
 
     support_dir(dir);
     struct spool *s = support_spool(dir, PLENTY);
     support_put(s, 1, 100);
-    cr_assert_eq(spool_repair(s, -ENOSPC, &dropped), 0);
-    cr_expect(dropped >= 9 && dropped <= 12, "%d", (int)dropped);
-    cr_expect_eq(read_all(s, &first, &last), 100 - dropped);
-    cr_expect_eq(first, dropped + 1);
+    int64_t each = spool_bytes(s) / 100;
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_squeeze(s, 0, &t), 0);
+    spool_rollback(s);
+    cr_expect_eq(spool_records(s), 100);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_squeeze(s, 0, &t), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(t.records >= 9 && t.records <= 12, "%d", (int)t.records);
+    cr_expect_eq(read_all(s, &first, &last), 100 - t.records);
+    cr_expect_eq(first, t.records + 1);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_squeeze(s, 50 * each, &t), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(t.records >= 48 && t.records <= 52, "as much as is needed: %d", (int)t.records);
     spool_free(s);
 }
 
@@ -876,11 +929,12 @@ Test(spool, one_process_a_folder)
 
     support_dir(dir);
     struct spool *s = support_spool(dir, PLENTY);
-    cr_expect_eq(spool_open(&second, dir, PLENTY), -EAGAIN);
+    cr_expect_eq(spool_open(&second, &(struct spool_conf){.dir = dir, .max_bytes = PLENTY}), -EAGAIN);
     spool_free(s);
     s = support_spool(dir, PLENTY);
     spool_free(s);
-    cr_expect_eq(spool_open(&second, "/nonexistent/folder", PLENTY), -ENOENT);
+    struct spool_conf nowhere = {.dir = "/nonexistent/folder", .max_bytes = PLENTY};
+    cr_expect_eq(spool_open(&second, &nowhere), -ENOENT);
 }
 
 /* A child commits record after record and says so; it is killed with -9 at any moment. */

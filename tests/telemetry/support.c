@@ -111,7 +111,7 @@ struct spool *support_spool(const char *dir, int64_t max_bytes)
 {
     struct spool *s = NULL;
 
-    cr_assert_eq(spool_open(&s, dir, max_bytes), 0);
+    cr_assert_eq(spool_open(&s, &(struct spool_conf){.dir = dir, .max_bytes = max_bytes}), 0);
     return s;
 }
 
