@@ -21,6 +21,9 @@
 struct entry {
     struct entry *next;
     uint64_t seq;
+    sink_confirmed *fn; /* NULL: nobody waits, or any more */
+    void *arg;
+    int64_t deadline;
     size_t n;
     char bytes[];
 };
@@ -39,12 +42,14 @@ struct sink {
     struct loop_hook hook;
     struct loop_timer flush_timer;
     struct loop_timer tick;
+    struct loop_timer patience; /* of those who wait */
 
     const char *process;
     uint64_t epoch;
     uint64_t next_seq;
     struct entry *head, *tail; /* unacknowledged, oldest first */
     struct entry *unsent;      /* first of them that has not been handed to ZeroMQ; NULL = none */
+    struct entry *waited;      /* first of them that somebody waits for; NULL = none */
     size_t bytes;
     uint64_t overflowed;
 
@@ -140,10 +145,49 @@ static void flush(void *arg)
     }
 }
 
-static void drop_oldest(struct sink *s)
+/* Somebody waits for it, or for one behind it. */
+static void find_waited(struct sink *s, struct entry *from)
+{
+    while (from && !from->fn)
+        from = from->next;
+    s->waited = from;
+    if (from)
+        loop_timer_set(s->loop, &s->patience, from->deadline);
+    else
+        loop_timer_clear(s->loop, &s->patience);
+}
+
+static void tell(struct sink *s, struct entry *e, bool committed)
+{
+    sink_confirmed *fn = e->fn;
+
+    e->fn = NULL;
+    if (s->waited == e)
+        find_waited(s, e->next);
+    if (fn)
+        fn(e->arg, committed);
+}
+
+static void give_up_waiting(struct sink *s, int64_t until)
+{
+    while (s->waited && s->waited->deadline <= until)
+        tell(s, s->waited, false);
+}
+
+static void out_of_patience(void *arg)
+{
+    give_up_waiting(arg, clock_ms());
+}
+
+void sink_release(struct sink *s)
+{
+    give_up_waiting(s, INT64_MAX);
+}
+
+/* What is told may put the next event: everything is in order before. */
+static void remove_oldest(struct sink *s, bool committed)
 {
     struct entry *e = s->head;
-    static struct log_limit limit = LOG_LIMIT(1, WARN_EVERY_MS, "events dropped because the buffer is full");
 
     s->head = e->next;
     if (!s->head)
@@ -151,22 +195,31 @@ static void drop_oldest(struct sink *s)
     if (s->unsent == e)
         s->unsent = e->next;
     s->bytes -= e->n;
-    s->overflowed++;
+    tell(s, e, committed);
     free(e);
+}
+
+static void drop_oldest(struct sink *s)
+{
+    static struct log_limit limit = LOG_LIMIT(1, WARN_EVERY_MS, "events dropped because the buffer is full");
+
+    s->overflowed++;
     if (log_allowed(LOG_WARNING, &limit))
         log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("dropped", s->overflowed)),
                   "telemetry does not take our events and the buffer is full: the oldest are dropped");
+    remove_oldest(s, false);
 }
 
-void sink_put(struct sink *s, const struct event *event)
+/* NULL: larger than any field's maximum allows. */
+static struct entry *append(struct sink *s, const struct event *event)
 {
     struct buf body = BUF_INIT(EVENT_BUFFER_MAX / 2);
 
     pack_put(&body, &event_fields, event);
-    if (body.failed) { /* larger than any field's maximum allows */
+    if (body.failed) {
         buf_free(&body);
         s->overflowed++;
-        return;
+        return NULL;
     }
     while (s->head && s->bytes + body.len > EVENT_BUFFER_MAX)
         drop_oldest(s);
@@ -179,10 +232,36 @@ void sink_put(struct sink *s, const struct event *event)
     s->bytes += e->n;
     if (!s->unsent)
         s->unsent = e;
+    return e;
+}
+
+void sink_put(struct sink *s, const struct event *event)
+{
+    const struct entry *e = append(s, event);
+
+    if (!e)
+        return;
     if (!s->flush_timer.place)
         loop_timer_set(s->loop, &s->flush_timer, clock_ms() + EVENT_FLUSH_MS);
     else if (e->seq - s->unsent->seq >= 64)
         flush(s);
+}
+
+void sink_put_notify(struct sink *s, const struct event *event, int64_t deadline, sink_confirmed *fn,
+                     void *arg)
+{
+    struct entry *e = append(s, event);
+
+    if (!e) {
+        fn(arg, false);
+        return;
+    }
+    e->fn = fn;
+    e->arg = arg;
+    e->deadline = deadline;
+    if (!s->waited)
+        find_waited(s, e);
+    loop_timer_set(s->loop, &s->flush_timer, clock_ms()); /* with what else this turn brings */
 }
 
 static void acknowledged(struct sink *s, uint64_t seq)
@@ -190,16 +269,9 @@ static void acknowledged(struct sink *s, uint64_t seq)
     bool moved = false;
 
     while (s->head && s->head->seq <= seq) {
-        struct entry *e = s->head;
-        if (s->unsent == e)
-            s->unsent = e->next;
-        s->head = e->next;
-        s->bytes -= e->n;
-        free(e);
+        remove_oldest(s, true);
         moved = true;
     }
-    if (!s->head)
-        s->tail = NULL;
     if (moved)
         s->progress_at = clock_ms();
     s->probing = false;
@@ -310,6 +382,7 @@ int sink_new(struct sink **out, struct loop *l, struct zwire *w, const char *end
     s->hook = (struct loop_hook){.fn = drain_socket, .arg = s};
     s->flush_timer = (struct loop_timer){.fn = flush, .arg = s};
     s->tick = (struct loop_timer){.fn = tick, .arg = s};
+    s->patience = (struct loop_timer){.fn = out_of_patience, .arg = s};
     ret = loop_io_set(l, &s->io, EPOLLIN);
     if (ret < 0) {
         zsock_close(sock);
@@ -326,6 +399,7 @@ void sink_free(struct sink *s)
 {
     if (!s)
         return;
+    sink_release(s);
     loop_io_clear(s->loop, &s->io);
     for (size_t i = 0; i < SCRAPES_MAX; i++)
         if (s->scrapes[i].id)

@@ -5,6 +5,7 @@
  *          re-sent.
  * Promise  P2, P5: sink_put() never blocks and never fails; an event is kept until telemetry has
  *          committed it or the buffer is full, when the oldest goes and telemetry is told how many.
+ *          Who wants to know when it is committed is told, or that it has taken too long.
  * Owner    the event's strings are copied before sink_put() returns.
  * Threads  the loop's thread.
  * Limits   EVENT_BUFFER_MAX, EVENT_FLUSH_MS, EVENT_RESEND_MS, WIRE_BATCH_BYTES
@@ -24,12 +25,21 @@ struct sink;
 int sink_new(struct sink **out, struct loop *l, struct zwire *w, const char *endpoint,
              const char *process) NODISCARD;
 void sink_free(
-    struct sink *s); /* gives the unacknowledged events up, and tells those who wait for a scrape */
+    struct sink
+        *s); /* gives the unacknowledged events up, and tells those who wait for one or for a scrape */
 
 void sink_put(struct sink *s, const struct event *e);
 /* The latest values win; not kept. */
 void sink_gauges(struct sink *s, const struct event_gauges *g);
 void sink_in_progress(struct sink *s, uint64_t n); /* one of them */
+
+/* The same, and fn hears once whether telemetry has committed it: false when it has not by `deadline` (ms of clock_ms(),
+ * never earlier than that of the call before), when the event cannot be kept, perhaps before the call returns, or at
+ * sink_release(). The event stays in the buffer all the same and goes without waiting for company. */
+typedef void sink_confirmed(void *arg, bool committed);
+void sink_put_notify(struct sink *s, const struct event *e, int64_t deadline, sink_confirmed *fn, void *arg);
+void sink_release(struct sink *s);                      /* whoever waits for that is told now */
+void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; not kept */
 
 /* The same for how the upstreams do; copied. */
 void sink_upstreams(struct sink *s, const struct event_upstream *list, size_t n);

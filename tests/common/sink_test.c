@@ -212,6 +212,89 @@ Test(sink, the_buffer_is_bounded_and_the_gap_is_announced)
     end(&t);
 }
 
+/* Who waits for a commit. */
+struct waiter {
+    int told;
+    bool committed;
+    struct loop *stop; /* when told */
+    bool puts_more;    /* from inside */
+};
+
+static void told(void *arg, bool committed)
+{
+    struct waiter *w = arg;
+
+    w->told++;
+    w->committed = committed;
+    if (w->puts_more)
+        put(sink, 4, 4);
+    if (w->stop)
+        loop_stop(w->stop);
+}
+
+static void put_waited(uint64_t i, int64_t ms, struct waiter *w)
+{
+    sink_put_notify(sink, &(struct event){.kind = EVENT_REQUEST, .status = 1000 + i}, clock_ms() + ms, told,
+                    w);
+}
+
+Test(sink, who_waits_is_told_of_the_commit)
+{
+    struct telemetry t = {.last = 0};
+    struct waiter first = {.puts_more = true}, second = {.stop = loop};
+
+    put(sink, 1, 1);
+    put_waited(2, PATIENCE_MS, &first);
+    put_waited(3, PATIENCE_MS, &second);
+    cr_expect_eq(first.told + second.told, 0);
+    start(&t, loop, endpoint);
+    run(&t, PATIENCE_MS);
+    cr_expect(first.told == 1 && first.committed && second.told == 1 && second.committed);
+    cr_expect_geq(t.last, 3);
+    t.want = 4;
+    run(&t, PATIENCE_MS);
+    cr_expect_eq(t.last, 4, "what was put meanwhile comes too");
+    cr_expect(first.told == 1 && second.told == 1, "once");
+    end(&t);
+}
+
+Test(sink, who_waits_waits_no_longer_than_it_wants)
+{
+    struct telemetry t = {.deaf = true};
+    struct waiter early = {.told = 0}, late = {.stop = loop};
+
+    start(&t, loop, endpoint);
+    put_waited(1, 50, &early);
+    put(sink, 2, 2);
+    put_waited(3, 200, &late);
+    run(&t, PATIENCE_MS);
+    cr_expect(early.told == 1 && !early.committed && late.told == 1 && !late.committed);
+    t.deaf = false;
+    t.want = 3;
+    run(&t, PATIENCE_MS);
+    cr_expect_eq(t.last, 3, "the events are there all the same");
+    cr_expect(early.told == 1 && late.told == 1);
+    end(&t);
+}
+
+Test(sink, who_waits_for_what_is_dropped_is_told)
+{
+    struct waiter dropped = {.told = 0}, kept = {.told = 0};
+    struct event big = {.kind = EVENT_REQUEST, .status = 1, .answer = {xcalloc(1, MIB), MIB}};
+
+    put_waited(1, PATIENCE_MS, &dropped);
+    for (uint64_t i = 0; i <= EVENT_BUFFER_MAX / MIB; i++)
+        sink_put(sink, &big);
+    cr_expect(dropped.told == 1 && !dropped.committed);
+    put_waited(2, PATIENCE_MS, &kept);
+    cr_expect_eq(kept.told, 0);
+    sink_release(sink);
+    cr_expect(kept.told == 1 && !kept.committed);
+    sink_release(sink);
+    cr_expect_eq(kept.told, 1);
+    free((void *)(uintptr_t)big.answer.p);
+}
+
 static char got[64];
 static enum metrics_format got_format;
 
