@@ -251,6 +251,25 @@ static const struct conf_row rows[] = {
      .max = 200,
      .empty = "ipc socket events.sock in ATALAYA_RUN_DIR",
      .doc = "ZeroMQ endpoint of the events wire: telemetry binds it, the gateway connects to it."},
+    {.name = "TELEMETRY_ACK",
+     .type = CONF_CHOICE,
+     .offset = AT(telemetry_ack),
+     .def = "async",
+     .choices = "async|before-answer",
+     .example = CONF_LIMITS,
+     .doc = "before-answer: an answer goes out when its record is on telemetry's disk, so that it has one "
+            "although "
+            "the gateway is killed in that moment; it takes some 10 ms longer. async: at once."},
+    {.name = "TELEMETRY_ACK_TIMEOUT_MS",
+     .type = CONF_INT,
+     .offset = AT(telemetry_ack_timeout_ms),
+     .def = "3000",
+     .min = 1,
+     .max = 600000,
+     .unit = "milliseconds",
+     .doc = "Longest wait of an answer for that; then it goes out and is counted. A telemetry that has been "
+            "silent for "
+            "some seconds is not waited for."},
 };
 
 const struct conf_table gateway_conf_table = {rows, ARRAY_LEN(rows)};

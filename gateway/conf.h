@@ -14,6 +14,8 @@
 
 extern const struct conf_table gateway_conf_table;
 
+enum telemetry_ack { TELEMETRY_ACK_ASYNC, TELEMETRY_ACK_BEFORE_ANSWER };
+
 struct gateway_conf {
     char *host;
     int64_t port;
@@ -36,6 +38,8 @@ struct gateway_conf {
     struct userhash users; /* the same */
     char *jobs_endpoint;
     char *events_endpoint;
+    int telemetry_ack; /* enum telemetry_ack */
+    int64_t telemetry_ack_timeout_ms;
 };
 
 int gateway_conf_load(struct gateway_conf *c) NODISCARD; /* 0 or -EINVAL, having said why */

@@ -31,6 +31,7 @@ void account_begin(struct metrics *m)
         account_dropped(m, reasons[i], 0);
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         metrics_add(m, known[i].id, known[i].labels, 0);
+    metrics_add(m, METRIC_UNCONFIRMED, METRIC_PLAIN, 0);
     metrics_set(m, METRIC_BUILD, METRIC_WITH(ATALAYA_VERSION), 1);
 }
 
@@ -222,6 +223,9 @@ void account_event(struct metrics *m, const struct event *e)
     } else if (e->kind == EVENT_WORKER) {
         kind = "worker";
         count_worker(m, e);
+    } else if (e->kind == EVENT_UNCONFIRMED) {
+        kind = "unconfirmed";
+        metrics_add(m, METRIC_UNCONFIRMED, METRIC_PLAIN, (double)e->count);
     }
     metrics_add(m, METRIC_EVENTS, METRIC_WITH(kind), 1);
 }

@@ -151,6 +151,12 @@ const struct metric_row metric_table[METRICS] = {
                            "Events that were sent again although they had been taken, and ignored",
                            {NULL},
                            .kept = true},
+    [METRIC_UNCONFIRMED] = {"atalaya_answers_unconfirmed_total",
+                            METRIC_COUNTER,
+                            "Answers that went out although telemetry had not confirmed their record within "
+                            "TELEMETRY_ACK_TIMEOUT_MS",
+                            {NULL},
+                            .kept = true},
     [METRIC_DROPPED] = {"atalaya_records_dropped_total",
                         METRIC_COUNTER,
                         "Records and feedback that will not reach Langfuse, by reason",

@@ -58,6 +58,7 @@ static const struct field rows[] = {
      .max = UPSTREAMS_MAX,
      .sub = &event_upstream_fields,
      .name = "upstreams"},
+    ROW(13, FIELD_U64, count, 0),
     ROW(20, FIELD_STR, endpoint, 64),
     ROW(21, FIELD_STR, method, 16),
     ROW(22, FIELD_U64, status, 0),

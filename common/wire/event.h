@@ -31,6 +31,7 @@ enum event_kind {
     EVENT_EXPOSITION, /* telemetry to gateway: text (id) in a format, which need not be the one asked for */
     EVENT_FEEDBACK,   /* a client's score of a trace; numbered and kept like a request */
     EVENT_WORKER,     /* a worker has come or gone; numbered, and counted only */
+    EVENT_UNCONFIRMED, /* `count` answers went out before their records were known to be committed; numbered */
 };
 
 /* One call to the provider. */
@@ -82,6 +83,7 @@ struct event {
     struct str text;            /* exposition */
     struct event_gauges gauges; /* gauges, scrape */
     struct str change;          /* worker: "joined", "left" in order, "lost" */
+    uint64_t count;             /* unconfirmed */
     struct list
         upstreams; /* gauges: of struct event_upstream; state: the worst of all workers, the rest is the sum */
 

@@ -272,6 +272,23 @@ Test(ingest, feedback_is_kept_like_a_request)
     close_all(b);
 }
 
+Test(ingest, unconfirmed_answers_are_counted_once)
+{
+    struct bench *b = start(1024 * (int64_t)MIB);
+    struct buf body = BUF_INIT(WIRE_MESSAGE_MAX);
+    struct event e = {.kind = EVENT_UNCONFIRMED, .count = 7};
+
+    begin_batch(&body, EPOCH, 1, 1);
+    pack_put(&body, &event_fields, &e);
+    cr_expect_eq(say(b, &body)->seq, 1);
+    restart(b);
+    cr_expect_eq(say(b, &body)->seq, 1);
+    cr_expect(shows(b, "atalaya_answers_unconfirmed_total 7.0\n"));
+    cr_expect(shows(b, "atalaya_events_total{kind=\"unconfirmed\"} 1.0\n"));
+    buf_free(&body);
+    close_all(b);
+}
+
 /* An event that cannot be read must not come again for ever. */
 Test(ingest, an_unreadable_event_is_passed_over)
 {
