@@ -39,7 +39,6 @@ void sink_in_progress(struct sink *s, uint64_t n); /* one of them */
 typedef void sink_confirmed(void *arg, bool committed);
 void sink_put_notify(struct sink *s, const struct event *e, int64_t deadline, sink_confirmed *fn, void *arg);
 void sink_release(struct sink *s);                      /* whoever waits for that is told now */
-void sink_gauges(struct sink *s, uint64_t in_progress); /* latest value wins; not kept */
 
 /* The same for how the upstreams do; copied. */
 void sink_upstreams(struct sink *s, const struct event_upstream *list, size_t n);
