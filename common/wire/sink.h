@@ -38,7 +38,7 @@ void sink_in_progress(struct sink *s, uint64_t n); /* one of them */
  * sink_release(). The event stays in the buffer all the same and goes without waiting for company. */
 typedef void sink_confirmed(void *arg, bool committed);
 void sink_put_notify(struct sink *s, const struct event *e, int64_t deadline, sink_confirmed *fn, void *arg);
-void sink_release(struct sink *s);                      /* whoever waits for that is told now */
+void sink_release(struct sink *s); /* whoever waits for that is told now */
 
 /* The same for how the upstreams do; copied. */
 void sink_upstreams(struct sink *s, const struct event_upstream *list, size_t n);
