@@ -52,7 +52,6 @@ struct ask {
     struct buf headers;           /* of the answer, complete lines */
     int64_t start_wall_us;
     int64_t deadline_ms; /* clock_ms() */
-    int64_t queue_deadline_ms;
 
     /* the I/O thread's */
     enum ask_state state;

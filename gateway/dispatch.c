@@ -140,6 +140,13 @@ static void set_timer(struct ask *a, int64_t at)
     loop_timer_set(a->dispatch->loop, &a->timer, at);
 }
 
+static void wait_for_worker(struct ask *a, int64_t from)
+{
+    int64_t until = from + a->dispatch->conf->queue_timeout_ms;
+
+    set_timer(a, until < a->deadline_ms ? until : a->deadline_ms);
+}
+
 static void have_drained(void *arg)
 {
     struct dispatch *d = arg;
@@ -168,7 +175,6 @@ static void pass_lead_on(struct ask *a)
 {
     struct dispatch *d = a->dispatch;
     struct ask *leader = flights_take(a), *f;
-    int64_t now = clock_ms();
 
     flights_end(d->flights, a);
     if (!leader)
@@ -176,10 +182,8 @@ static void pass_lead_on(struct ask *a)
     while ((f = flights_take(a)))
         flights_follow(leader, f);
     flights_lead(d->flights, leader);
-    leader->queue_deadline_ms = now + d->conf->queue_timeout_ms;
-    set_timer(leader, leader->queue_deadline_ms < leader->deadline_ms ? leader->queue_deadline_ms
-                                                                      : leader->deadline_ms);
     queue_push_front(d, leader);
+    wait_for_worker(leader, clock_ms());
 }
 
 /* A provider's failure is theirs too, when it is one: to ask for each of them again would multiply it. */
@@ -311,6 +315,8 @@ static void stop(struct ask *a)
         finish(a, &(struct job){.kind = JOB_FAILED});
         return;
     }
+    if (a->leads) /* what is being stopped is nothing to wait for */
+        flights_end(d->flights, a);
     tell_worker(a, JOB_CANCEL);
     set_timer(a, clock_ms() + LAST_WORD_MS);
 }
@@ -394,8 +400,7 @@ static void take_back(struct dispatch *d, struct worker *w, struct ask *a)
         fail(a, 502, "Upstream LLM error", "worker_lost", "every worker that was given this question died");
     } else {
         queue_push_front(d, a);
-        a->queue_deadline_ms = clock_ms() + d->conf->queue_timeout_ms;
-        set_timer(a, a->queue_deadline_ms < a->deadline_ms ? a->queue_deadline_ms : a->deadline_ms);
+        wait_for_worker(a, clock_ms());
     }
 }
 
@@ -687,6 +692,7 @@ static void on_submit(void *owner)
     a->timer = (struct loop_timer){.fn = on_timer, .arg = a};
     a->heartbeat = (struct loop_timer){.fn = on_heartbeat, .arg = a};
     a->put_ms = a->caller.start_us / 1000;
+    a->deadline_ms = a->put_ms + d->conf->request_timeout_ms;
     if (a->has_same && answer_from_cache(d, a))
         return;
     if (a->has_same && follow(d, a)) {
@@ -695,10 +701,8 @@ static void on_submit(void *owner)
     }
     if (a->input.stream)
         loop_timer_set(d->loop, &a->heartbeat, a->put_ms + d->conf->heartbeat_ms);
-    a->deadline_ms = a->caller.start_us / 1000 + d->conf->request_timeout_ms;
-    a->queue_deadline_ms = a->caller.start_us / 1000 + d->conf->queue_timeout_ms;
-    set_timer(a, a->queue_deadline_ms < a->deadline_ms ? a->queue_deadline_ms : a->deadline_ms);
     queue_push_back(d, a);
+    wait_for_worker(a, a->put_ms);
 }
 
 void dispatch_submit(struct dispatch *d, struct ask *a)

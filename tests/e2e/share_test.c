@@ -45,8 +45,7 @@ Test(share, an_answer_is_given_again)
     json_decref(ask(e, "¿Qué es esto?", NULL, "miss"));
     json_decref(ask(e, "¿Qué es aquello?", "20", "miss"));
     cr_expect_eq(e2e_stat(&e->openai, "requests"), 4);
-    E2E_WAIT(E2E_WAIT_SECONDS,
-             e2e_metric(e->telemetry_port, "atalaya_shared_answers_total{from=\"hit\"}") == 1);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, "atalaya_answers_total{source=\"cache\"}") == 1);
     e2e_end(e);
 }
 
@@ -169,32 +168,66 @@ Test(share, one_failure_for_all_that_are_the_same)
     e2e_end(e);
 }
 
-/* The one that asked first leaves: the others still get their answer. When all have left, the call ends. */
+/* Asks, and leaves after that time. */
+static void *ask_and_leave(void *arg)
+{
+    struct client *c = arg;
+    struct http_client h = http_open(c->e->port);
+
+    h.timeout_ms = 700;
+    http_call(&h, "POST", "/ask", str_of("{\"user_id\":\"u\",\"question\":\"la misma " E2E_CANARY "\"}"),
+              &c->reply);
+    http_close(&h);
+    return NULL;
+}
+
+/* The one that asked first leaves: the others still get their answer. */
 Test(share, the_leader_leaves)
 {
     struct e2e *e = e2e_new();
-    const char *question =
-        "POST /ask HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ";
-    (void)question;
+    struct client first = {.e = e}, second = {.e = e};
+    char value[32] = "";
 
     e2e_env(e, "GATEWAY_SINGLE_FLIGHT", "true");
     e2e_start(e);
     e2e_tell(&e->openai, "/_admin/script", "[{\"content\":\"para quien se queda\",\"delay_ms\":2000}]");
-    struct http_client first = http_open(e->port), second = http_open(e->port);
-    struct http_reply r;
-    first.timeout_ms = 500;
-    http_call(&first, "POST", "/ask", str_of("{\"user_id\":\"u\",\"question\":\"la misma " E2E_CANARY "\"}"),
-              &r);
-    cr_assert_eq(r.status, 0);
-    http_reply_free(&r);
-    http_call(&second, "POST", "/ask", str_of("{\"user_id\":\"u\",\"question\":\"la misma " E2E_CANARY "\"}"),
-              &r);
-    cr_expect_eq(r.status, 200);
-    header_is(&r, "shared");
-    http_reply_free(&r);
-    http_close(&first);
-    http_close(&second);
+    cr_assert_eq(pthread_create(&first.thread, NULL, ask_and_leave, &first), 0);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->openai, "requests") == 1);
+    cr_assert_eq(pthread_create(&second.thread, NULL, ask_at_once, &second), 0);
+    pthread_join(first.thread, NULL);
+    pthread_join(second.thread, NULL);
+    cr_expect_eq(first.reply.status, 0);
+    cr_expect_eq(second.reply.status, 200);
+    http_header(&second.reply, "X-Atalaya-Cache", value, sizeof value);
+    cr_expect_str_eq(value, "shared");
     cr_expect_eq(e2e_stat(&e->openai, "requests"), 1);
+    http_reply_free(&first.reply);
+    http_reply_free(&second.reply);
+    e2e_end(e);
+}
+
+/* When nobody waits any more, the call ends, and whoever comes then asks anew. */
+Test(share, all_leave)
+{
+    struct e2e *e = e2e_new();
+    struct client all[2] = {{.e = e}, {.e = e}};
+
+    e2e_env(e, "GATEWAY_SINGLE_FLIGHT", "true");
+    e2e_start(e);
+    e2e_tell(&e->openai, "/_admin/script", "[{\"stall\":true}]");
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(pthread_create(&all[i].thread, NULL, ask_and_leave, &all[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(all[i].thread, NULL);
+        cr_expect_eq(all[i].reply.status, 0);
+        http_reply_free(&all[i].reply);
+    }
+    struct client next = {.e = e};
+    ask_at_once(&next);
+    cr_expect_eq(next.reply.status, 200);
+    http_reply_free(&next.reply);
+    E2E_WAIT(5, e2e_stat(&e->openai, "client_left") == 1);
+    cr_expect_eq(e2e_stat(&e->openai, "requests"), 2);
     e2e_end(e);
 }
 
