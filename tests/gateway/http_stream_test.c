@@ -422,7 +422,7 @@ static void expect_numbers(struct str body, int most, int size)
 {
     cr_assert_eq(body.n, (size_t)most * (size_t)size);
     for (int i = 0; i < most; i++)
-        cr_assert_eq(atoi(body.p + (size_t)i * (size_t)size), i);
+        cr_assert_eq(strtol(body.p + (size_t)i * (size_t)size, NULL, 10), i);
 }
 
 static void expect_plain(int fd)
