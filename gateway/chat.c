@@ -26,8 +26,8 @@ static int refuse(struct buf *error, const char *param, const char *code, const 
 static int wrong_type(struct buf *error, const char *param, const char *expected, const struct value *got)
 {
     static const char *const names[] = {
-        [VALUE_NULL] = "null",      [VALUE_TRUE] = "a boolean",   [VALUE_FALSE] = "a boolean",
-        [VALUE_INT] = "an integer", [VALUE_FLOAT] = "a number",   [VALUE_STRING] = "a string",
+        [VALUE_NULL] = "null",      [VALUE_TRUE] = "a boolean",         [VALUE_FALSE] = "a boolean",
+        [VALUE_INT] = "an integer", [VALUE_FLOAT] = "a decimal number", [VALUE_STRING] = "a string",
         [VALUE_ARRAY] = "an array", [VALUE_OBJECT] = "an object",
     };
 
@@ -110,7 +110,7 @@ static int read_model(const struct jsonscan *j, struct ask_input *in, struct buf
     const struct value *v = jsonscan_get(j, "model");
 
     if (!v || (v->type == VALUE_STRING && v->text.n == 0))
-        return refuse(error, "model", "missing_required_parameter", "you must provide a model parameter");
+        return refuse(error, NULL, NULL, "you must provide a model parameter");
     if (v->type != VALUE_STRING)
         return wrong_type(error, "model", "a string", v);
     if (v->text.n > CHAT_MODEL_MAX || v->surrogate)
@@ -131,7 +131,9 @@ static int read_messages(struct chat_hold *hold, struct ask_input *in, struct bu
     if (v->type != VALUE_ARRAY)
         return wrong_type(error, "messages", "an array of objects", v);
     if (jsonscan_next(v->source, &at).n == 0)
-        return refuse(error, "messages", "empty_array", "Invalid 'messages': an empty array.");
+        return refuse(error, "messages", "empty_array",
+                      "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an "
+                      "empty array instead.");
     in->question = recorded(hold, v->source);
     return 200;
 }
