@@ -96,18 +96,38 @@ static void observe_call(struct metrics *m, const struct event *e, const struct 
                     seconds(a->duration_us), &x);
 }
 
+/* They are listed as they ended. The first one to begin repeats nothing, and neither does a hedge. */
 static void count_attempts(struct metrics *m, const struct event *e)
 {
     const struct event_attempt *a = e->attempts.items;
-    char outcome[NAME_SIZE], upstream[NAME_SIZE];
+    char outcome[NAME_SIZE], before[NAME_SIZE] = "", upstream[NAME_SIZE];
+    size_t first = 0;
 
+    for (size_t i = 1; i < e->attempts.n; i++)
+        if (a[i].start_us < a[first].start_us)
+            first = i;
     for (size_t i = 0; i < e->attempts.n; i++) {
-        if (i > 0)
-            metrics_add(m, METRIC_RETRIES, METRIC_WITH(outcome), 1);
-        snprintf(outcome, sizeof outcome, "%s", name(upstream, a[i].outcome, "other"));
-        metrics_add(m, METRIC_ATTEMPTS, METRIC_WITH(outcome, name(upstream, a[i].upstream, "")), 1);
+        const char *what = name(outcome, a[i].outcome, "other");
+        metrics_add(m, METRIC_ATTEMPTS, METRIC_WITH(what, name(upstream, a[i].upstream, "")), 1);
+        if (a[i].hedge)
+            metrics_add(m, METRIC_HEDGES, METRIC_WITH(what), 1);
+        else if (i != first)
+            metrics_add(m, METRIC_RETRIES, METRIC_WITH(before), 1);
+        snprintf(before, sizeof before, "%s", what);
         observe_call(m, e, &a[i]);
     }
+}
+
+/* Of the call whose tokens the event tells. */
+static struct str asked_model(const struct event *e)
+{
+    const struct event_attempt *a = e->attempts.items;
+    struct str model = {"", 0};
+
+    for (size_t i = 0; i < e->attempts.n; i++)
+        if (model.n == 0 || str_eq(a[i].outcome, "ok"))
+            model = a[i].model;
+    return model;
 }
 
 static void add_kinds(struct metrics *m, enum metric id, const char *model, const struct usage *u)
@@ -120,12 +140,11 @@ static void add_kinds(struct metrics *m, enum metric id, const char *model, cons
 
 static void count_tokens(struct metrics *m, const struct event *e)
 {
-    const struct event_attempt *a = e->attempts.items;
     struct usage u =
         usage_split(e->prompt_tokens, e->cached_tokens, e->completion_tokens, e->reasoning_tokens);
     char buf[NAME_SIZE], asked_buf[NAME_SIZE];
     const char *model = name(buf, e->model, "other");
-    const char *asked = e->attempts.n ? name(asked_buf, a[e->attempts.n - 1].model, "") : "";
+    const char *asked = name(asked_buf, asked_model(e), "");
 
     metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens, NULL);
     add_kinds(m, METRIC_TOKENS, model, &u);

@@ -111,6 +111,12 @@ const struct metric_row metric_table[METRICS] = {
          "that one",
          {"reason"},
          .kept = true},
+    [METRIC_HEDGES] =
+        {"atalaya_upstream_hedges_total",
+         METRIC_COUNTER,
+         "Calls that were made while another one for the same question was under way, by outcome",
+         {"outcome"},
+         .kept = true},
     [METRIC_TOKENS] =
         {"atalaya_llm_tokens_total",
          METRIC_COUNTER,

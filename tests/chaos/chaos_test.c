@@ -11,6 +11,18 @@ TestSuite(chaos, .fini = e2e_cleanup, .timeout = 240);
 
 static const char answered[] = "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"}";
 
+/* What else counts each answer once. */
+static const char *const counters[] = {
+    "app_request_latency_seconds_count{endpoint=\"/ask\",method=\"POST\"}",
+    "app_llm_latency_seconds_count{model=\"gpt-4o-mini-2024-07-18\"}",
+    "app_llm_tokens_used_count",
+    "atalaya_answers_total{source=\"upstream\"}",
+    "atalaya_answer_score_count{name=\"toxicity_safe\"}",
+    "gen_ai_client_token_usage_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\","
+    "gen_ai_request_model=\"gpt-4o-mini\",gen_ai_response_model=\"gpt-4o-mini-2024-07-18\","
+    "gen_ai_token_type=\"input\"}",
+};
+
 /* The same victims in every run. */
 static unsigned next_of(unsigned *seed)
 {
@@ -58,6 +70,8 @@ static void expect_every_record(struct e2e *e, const struct load_outcome *o, siz
     E2E_WAIT(60, e2e_stat(&e->langfuse, "scores_unique") >= (int64_t)(2 * n));
     E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, answered) >= (double)n);
     cr_assert_float_eq(e2e_metric(e->telemetry_port, answered), (double)n, 1e-9);
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+        cr_assert_float_eq(e2e_metric(e->telemetry_port, counters[i]), (double)n, 1e-9, "%s", counters[i]);
     json_t *traces = e2e_traces(e);
     cr_assert_eq(json_object_size(traces), n, "%zu traces for %zu answers", json_object_size(traces), n);
     for (size_t i = 0; i < n; i++) {
@@ -89,6 +103,7 @@ Test(chaos, workers_die_twice_a_second)
     cr_assert_gt(e2e_stat(&e->openai, "client_left"), 0, "no kill hit a call");
     expect_every_answer(load_outcomes(l), QUESTIONS);
     expect_every_record(e, load_outcomes(l), QUESTIONS, true);
+    cr_assert_geq(e2e_metric(e->telemetry_port, "atalaya_worker_changes_total{change=\"lost\"}"), kills / 2);
     load_free(l);
     e2e_end(e);
 }

@@ -208,7 +208,7 @@ static bool rules_are_healthy(const struct prometheus *p)
     return n > 30 && healthy == n;
 }
 
-/* A gateway that streams, caches and has estimated, with the shipped sender. */
+/* A gateway with what few questions bring about: a stream that was ended early, hedged, and then cached. */
 struct stream_gateway {
     struct loop *loop;
     struct zwire *wire;
@@ -254,12 +254,15 @@ static void gateway_close(struct stream_gateway *g)
 /* As if the trace were its own. */
 static void put_stream(struct stream_gateway *g, const char *trace_id)
 {
-    struct event_attempt a = {.start_us = wall_us() - 900000,
-                              .duration_us = 800000,
-                              .status = 200,
-                              .outcome = str_of("ok"),
-                              .upstream = str_of("streams"),
-                              .model = str_of("gpt-4o-mini")};
+    struct event_attempt a[] = {
+        {.start_us = wall_us() - 900000,
+         .duration_us = 800000,
+         .status = 200,
+         .outcome = str_of("ok"),
+         .upstream = str_of("streams"),
+         .model = str_of("gpt-4o-mini"),
+         .hedge = true},
+        {.start_us = wall_us() - 1000000, .duration_us = 900000, .outcome = str_of("cancelled")}};
     struct event e = {.kind = EVENT_REQUEST,
                       .endpoint = str_of("/v1/chat/completions"),
                       .method = str_of("POST"),
@@ -276,7 +279,7 @@ static void put_stream(struct stream_gateway *g, const char *trace_id)
                       .prompt_tokens = 20,
                       .completion_tokens = 30,
                       .total_tokens = 50,
-                      .attempts = {&a, 1}};
+                      .attempts = {a, 2}};
 
     sink_put(g->sink, &e);
     e.cache = str_of("hit");

@@ -447,6 +447,33 @@ Test(metrics, calls_that_were_repeated)
     metrics_free(m);
 }
 
+/* A hedge that was faster than the call it was to help: nobody has repeated anything. */
+Test(metrics, hedges_are_no_retries)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+    struct event_attempt a[] = {{.start_us = 1700000000500000,
+                                 .duration_us = 100000,
+                                 .outcome = str_of("ok"),
+                                 .status = 200,
+                                 .hedge = true,
+                                 .model = str_of("fast")},
+                                {.start_us = 1700000000000000,
+                                 .duration_us = 600000,
+                                 .outcome = str_of("cancelled"),
+                                 .model = str_of("slow")}};
+
+    e.attempts = (struct list){a, 2};
+    account_event(m, &e);
+    expect_lines(m, "atalaya_upstream_hedges_total{outcome=\"ok\"} 1.0\n");
+    expect_none(m, "atalaya_upstream_retries_total{");
+    expect_lines(m, "gen_ai_client_operation_duration_seconds_sum{error_type=\"cancelled\"," CHAT
+                    "gen_ai_request_model=\"slow\",gen_ai_response_model=\"\"} 0.6\n");
+    expect_lines(m, "gen_ai_client_token_usage_count{" CHAT
+                    "gen_ai_request_model=\"fast\",gen_ai_response_model=\"gpt-4o-mini\",");
+    metrics_free(m);
+}
+
 /* What a client got, with the trace of the last answer that was cut or flagged. */
 Test(metrics, answers_guardrails_and_scores)
 {
