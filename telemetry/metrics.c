@@ -155,6 +155,7 @@ static char *labels_text(const struct metric_row *row, const char *const values[
         } else if (i) {
             buf_putc(&out, ',');
         }
+        assert(values[i]);
         print_label(&out, row->labels[i], values[i]);
     }
     if (!behind)

@@ -281,6 +281,7 @@ static bool health_says(const struct e2e *e, const char *text)
 Test(upstreams, a_breaker_opens_and_closes_again)
 {
     static const char state[] = "atalaya_upstream_breaker_state{upstream=\"openai\"}";
+    static const char down[] = "atalaya_workers{state=\"down\"}";
     struct e2e *e = e2e_new();
 
     e2e_env(e, "LLM_BREAKER_FAILURES", "3");
@@ -293,6 +294,7 @@ Test(upstreams, a_breaker_opens_and_closes_again)
     E2E_WAIT(E2E_WAIT_SECONDS, (free(error_of_asking(e)), health_says(e, "\"upstreams_failing\":true")));
     E2E_WAIT(E2E_WAIT_SECONDS, asking_says(e, "upstream_down"));
     E2E_WAIT(E2E_WAIT_SECONDS, (free(error_of_asking(e)), e2e_metric(e->telemetry_port, state) == 2));
+    E2E_WAIT(E2E_WAIT_SECONDS, (free(error_of_asking(e)), e2e_metric(e->telemetry_port, down) == 2));
     cr_expect(e2e_file_contains(e->out, "it is left alone for a while"));
 
     e2e_tell(&e->openai, "/_admin/reset", NULL);
