@@ -112,6 +112,18 @@ static bool escape(struct scanner *k, char *to, size_t *len)
     return true;
 }
 
+/* Of eight bytes at once, as most of a string is: none ends it, begins an escape or is a control character. */
+static bool are_plain(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    uint64_t v;
+
+    memcpy(&v, p, sizeof v);
+    uint64_t quote = v ^ ones * '"', backslash = v ^ ones * '\\';
+    return !((((v - ones * 0x20) & ~v) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) &
+             highs);
+}
+
 /* k->i is behind the opening quote. The decoded text is never longer than the source. */
 static bool string(struct scanner *k, char *to, size_t *len)
 {
@@ -121,6 +133,8 @@ static bool string(struct scanner *k, char *to, size_t *len)
     for (;;) {
         size_t start = k->i;
         size_t i = start;
+        while (k->n - i >= 8 && are_plain(k->s + i))
+            i += 8;
         while (i < k->n && k->s[i] != '"' && k->s[i] != '\\') {
             if ((unsigned char)k->s[i] < 0x20)
                 return broken(k, "Invalid control character at", i);

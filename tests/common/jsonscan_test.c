@@ -95,6 +95,27 @@ Test(jsonscan, python_words_and_places)
     }
 }
 
+/* Eight bytes are looked at together: it does not matter where one stands. */
+Test(jsonscan, every_byte_at_every_place_of_a_string)
+{
+    for (int c = 1; c < 0x80; c++)
+        for (size_t at = 1; at < 24; at++) {
+            char text[] = "\"aaaaaaaaaaaaaaaaaaaaaaaa\"";
+            struct jsonscan j;
+            text[at] = (char)c;
+            enum jsonscan_result got = jsonscan(&j, (struct str){text, sizeof text - 1}, keys);
+            bool bad = c < 0x20 || c == '"' || c == '\\';
+            cr_assert_eq(got, bad ? JSONSCAN_BROKEN : JSONSCAN_OK, "%02x at %zu", c, at);
+            cr_assert_eq(j.position,
+                         !bad       ? 0
+                         : c == '"' ? at + 1
+                                    : at,
+                         "%02x at %zu: %zu", c, at, j.position);
+            cr_assert(bad || j.top.text.n == 24);
+            jsonscan_free(&j);
+        }
+}
+
 /* As many levels as Python takes, the object or list around them included. */
 Test(jsonscan, nesting_up_to_the_limit)
 {
