@@ -42,6 +42,21 @@ void estimate_add(struct estimate *e, struct str piece)
     e->twelfths += weigh(piece);
 }
 
+/* Of a tool call what the model has written, not how the provider wraps it. */
+void estimate_add_chunk(struct estimate *e, const struct chunk *c)
+{
+    struct tool_call t;
+
+    estimate_add(e, c->part.content);
+    estimate_add(e, c->refusal);
+    if (c->tool_calls.n == 0)
+        return;
+    for (size_t at = 0; openai_next_tool_call(c->tool_calls, &at, &t); openai_free_tool_call(&t)) {
+        estimate_add(e, t.name);
+        estimate_add(e, t.arguments);
+    }
+}
+
 uint64_t estimate_tokens(const struct estimate *e)
 {
     uint64_t by_text = tokens(e->twelfths);

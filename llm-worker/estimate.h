@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/base/str.h"
+#include "llm-worker/openai.h"
 
 /* An answer so far; begins zeroed. */
 struct estimate {
@@ -22,8 +23,9 @@ struct estimate {
     uint64_t twelfths; /* of a token, by its characters */
 };
 
-/* A piece of text: of the answer, a refusal, a tool call's arguments. An empty one is none. */
+/* A piece of text; an empty one is none. */
 void estimate_add(struct estimate *e, struct str piece);
+void estimate_add_chunk(struct estimate *e, const struct chunk *c); /* all that its answer says, calls too */
 
 /* Many providers send every token as a piece: if that can be so, the pieces are counted, else the characters. */
 uint64_t estimate_tokens(const struct estimate *e);

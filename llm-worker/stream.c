@@ -95,9 +95,7 @@ static void note(struct stream *s, const struct chunk *c)
         buf_append(&s->model, c->part.model.p, c->part.model.n);
     add_usage(&s->whole, &c->part);
     s->finished |= c->finish_reason.n > 0;
-    estimate_add(&s->said, c->part.content);
-    estimate_add(&s->said, c->refusal);
-    estimate_add(&s->said, c->tool_calls);
+    estimate_add_chunk(&s->said, c);
 }
 
 static void take_text(struct stream *s, struct str text)

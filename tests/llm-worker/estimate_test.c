@@ -99,6 +99,39 @@ Test(estimate, of_an_answer)
                      table[i].pieces, (unsigned long long)of(table[i].text, table[i].pieces));
 }
 
+/* A token a piece, as providers send the arguments of a call. */
+Test(estimate, of_the_chunks_of_a_call)
+{
+    static const char *const data[] = {
+        "{\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{"
+        "\"index\":0,"
+        "\"id\":\"call_AAAAAAAAAAAAAAAAAAAAAAAA\",\"type\":\"function\",\"function\":{\"name\":\"get_"
+        "weather\","
+        "\"arguments\":\"\"}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{"
+        "\\\"\"}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":"
+        "\"city\"}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":"
+        "\"\\\":\\\"\"}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":"
+        "\"Paris\"}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":"
+        "\"\\\"}\"}}]}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}",
+    };
+    struct estimate e = {.pieces = 0};
+    struct chunk c;
+
+    for (size_t i = 0; i < ARRAY_LEN(data); i++) {
+        cr_assert_eq(openai_read_chunk(str_of(data[i]), &c), 0, "%s", data[i]);
+        estimate_add_chunk(&e, &c);
+        openai_free_chunk(&c);
+    }
+    cr_expect_eq(e.pieces, 6);
+    cr_expect_eq(estimate_tokens(&e), 6); /* 27 characters: each piece can be a token */
+}
+
 Test(estimate, of_a_request)
 {
     static const struct {
