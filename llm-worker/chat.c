@@ -2,7 +2,8 @@
 
 #include <errno.h>
 
-#define USAGE "\"include_usage\":true"
+#define USAGE   "\"include_usage\":true"
+#define OPTIONS "\"stream_options\":{" USAGE "}"
 
 static struct str source_of(const struct jsonscan *j, const char *key)
 {
@@ -53,7 +54,7 @@ void chat_write(struct buf *out, const struct chat *c, bool stream)
     if (!stream || c->wants_usage)
         buf_append(out, request.p, request.n);
     else if (!options.n)
-        write_with(out, request, end, end, ",\"stream_options\":{" USAGE "}");
+        write_with(out, request, end, end, jsonscan_next(request, &(size_t){0}).n ? "," OPTIONS : OPTIONS);
     else if (str_eq(options, "null"))
         write_with(out, request, options.p, options.p + options.n, "{" USAGE "}");
     else if (usage.n)
