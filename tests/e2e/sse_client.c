@@ -117,7 +117,7 @@ static void read_head(struct sse_client *c)
     size_t n = (size_t)(end - c->in.data) + 4;
     buf_append(&c->head, c->in.data, n);
     buf_consume(&c->in, n);
-    c->status = c->head.len > 12 ? atoi(c->head.data + 9) : 0;
+    c->status = c->head.len > 12 ? (int)strtol(c->head.data + 9, NULL, 10) : 0;
     c->chunked = strcasestr(c->head.data, "transfer-encoding: chunked") != NULL;
 }
 
