@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 
@@ -110,7 +111,9 @@ void pack_put(struct buf *out, const struct fields *f, const void *entry)
 struct pack_reader {
     const char *data;
     size_t n, off;
-    msgpack_zone zone;
+    msgpack_zone values; /* of the entry at hand */
+    msgpack_zone lists;  /* of all of them */
+    size_t entries;
     bool broken;
 };
 
@@ -122,7 +125,7 @@ int pack_open(struct pack_reader **out, const void *data, size_t n)
     r->data = data;
     r->n = n;
     r->off = 1;
-    if (!msgpack_zone_init(&r->zone, 4096))
+    if (!msgpack_zone_init(&r->values, 4096) || !msgpack_zone_init(&r->lists, 4096))
         abort();
     *out = r;
     return 0;
@@ -132,7 +135,8 @@ void pack_close(struct pack_reader *r)
 {
     if (!r)
         return;
-    msgpack_zone_destroy(&r->zone);
+    msgpack_zone_destroy(&r->values);
+    msgpack_zone_destroy(&r->lists);
     free(r);
 }
 
@@ -151,7 +155,7 @@ static int get_list(struct pack_reader *r, const struct field *f, const msgpack_
     if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size > f->max)
         return -EBADMSG;
     size_t n = o->via.array.size;
-    char *items = msgpack_zone_malloc(&r->zone, n * f->sub->size + 1);
+    char *items = msgpack_zone_malloc(&r->lists, n * f->sub->size + 1);
     if (!items)
         abort();
     for (size_t i = 0; i < n; i++)
@@ -213,8 +217,13 @@ static int get_entry(struct pack_reader *r, const struct fields *f, const msgpac
     return 0;
 }
 
-/* A number in n bytes, the first one the highest. */
-static uint64_t number(const unsigned char *p, size_t n)
+/* What a value's first byte says: it is `head` bytes long, `body` more are its own (a text's), `values` follow. */
+struct extent {
+    size_t head;
+    uint64_t body, values;
+};
+
+static uint64_t big_endian(const unsigned char *p, size_t n)
 {
     uint64_t v = 0;
 
@@ -223,37 +232,68 @@ static uint64_t number(const unsigned char *p, size_t n)
     return v;
 }
 
-/* One value is there as a whole. msgpack-c makes room for all the elements that a container says it has before it looks
- * for them: five bytes could have it ask for a hundred gigabytes. */
-static bool is_whole(const unsigned char *p, size_t n)
-{
-    /* Of the types 0xc0 to 0xdf: bytes that follow, and how many of a length before these. */
-    static const unsigned char fixed[] = {0, 0, 0, 0, 0, 0, 0, 1, 1,  1, 4, 8, 1, 2, 4, 8,
-                                          1, 2, 4, 8, 2, 3, 5, 9, 17, 0, 0, 0, 0, 0, 0, 0};
-    static const unsigned char lengths[] = {0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0,
-                                            0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4};
-    uint64_t due = 1, skip; /* values, each of a byte at least */
+/* Of 0xc0 to 0xdf; length: bytes that say how long it is. */
+static const struct shape {
+    uint8_t length, body, times; /* body: always; times: values for each of the length; 0: bytes */
+} shapes[32] = {
+    [0x04] = {1, 0, 0},  [0x05] = {2, 0, 0}, [0x06] = {4, 0, 0},                     /* bin */
+    [0x07] = {1, 1, 0},  [0x08] = {2, 1, 0}, [0x09] = {4, 1, 0},                     /* ext: a type first */
+    [0x0a] = {0, 4, 0},  [0x0b] = {0, 8, 0},                                         /* float */
+    [0x0c] = {0, 1, 0},  [0x0d] = {0, 2, 0}, [0x0e] = {0, 4, 0}, [0x0f] = {0, 8, 0}, /* uint */
+    [0x10] = {0, 1, 0},  [0x11] = {0, 2, 0}, [0x12] = {0, 4, 0}, [0x13] = {0, 8, 0}, /* int */
+    [0x14] = {0, 2, 0},  [0x15] = {0, 3, 0}, [0x16] = {0, 5, 0}, [0x17] = {0, 9, 0}, /* fixext */
+    [0x18] = {0, 17, 0},                                                             /* fixext 16 */
+    [0x19] = {1, 0, 0},  [0x1a] = {2, 0, 0}, [0x1b] = {4, 0, 0},                     /* str */
+    [0x1c] = {2, 0, 1},  [0x1d] = {4, 0, 1},                                         /* array */
+    [0x1e] = {2, 0, 2},  [0x1f] = {4, 0, 2},                                         /* map */
+};
 
-    for (size_t i = 0; due > 0; i += (size_t)skip) {
-        if (due > n - i)
-            return false;
-        unsigned char type = p[i++];
-        due--;
-        skip = 0;
-        if (type >= 0x80 && type < 0xa0) {
-            due += (type & 15u) * (type < 0x90 ? 2 : 1);
-        } else if (type >= 0xa0 && type < 0xc0) {
-            skip = type & 31u;
-        } else if (type >= 0xc0 && type < 0xe0) {
-            size_t width = lengths[type - 0xc0];
-            uint64_t length = width <= n - i ? number(p + i, width) : 0;
-            skip = width + fixed[type - 0xc0] + (type < 0xdc ? length : 0);
-            due += type < 0xdc ? 0 : type < 0xde ? length : 2 * length;
-        }
-        if (skip > n - i)
-            return false;
+static int extent_of(const unsigned char *p, size_t n, struct extent *x)
+{
+    unsigned char c = *p;
+
+    *x = (struct extent){.head = 1};
+    if (c < 0xc0) {
+        x->body = c >= 0xa0 ? c & 0x1f : 0;
+        x->values = c < 0x80 || c >= 0xa0 ? 0 : c < 0x90 ? 2 * (c & 0x0fu) : c & 0x0fu;
+        return 0;
     }
-    return true;
+    if (c >= 0xe0)
+        return 0;
+    const struct shape *s = &shapes[c & 0x1f];
+    if (n <= s->length)
+        return -EBADMSG;
+    uint64_t length = big_endian(p + 1, s->length);
+    x->head += s->length;
+    x->body = s->body + (s->times ? 0 : length);
+    x->values = s->times * length;
+    return 0;
+}
+
+/* 0: the entry is all there and within the limits. The library would allocate for every length that
+ * is announced, before it looks whether so much has come. */
+static int check_entry(const char *data, size_t n)
+{
+    uint64_t open[PACK_DEPTH_MAX] = {1}; /* values that are still to come, on each level */
+    size_t depth = 0, off = 0, count = 0;
+
+    for (;;) {
+        struct extent x;
+        while (open[depth] == 0)
+            if (depth-- == 0)
+                return 0;
+        open[depth]--;
+        if (off == n || extent_of((const unsigned char *)data + off, n - off, &x) < 0)
+            return -EBADMSG;
+        off += x.head;
+        if (x.body > n - off || x.values > n - off || ++count + x.values > PACK_VALUES_MAX)
+            return -EBADMSG;
+        off += (size_t)x.body;
+        if (x.values && ++depth == PACK_DEPTH_MAX)
+            return -EBADMSG;
+        if (x.values)
+            open[depth] = x.values;
+    }
 }
 
 int pack_next(struct pack_reader *r, const struct fields *f, void *entry)
@@ -265,9 +305,10 @@ int pack_next(struct pack_reader *r, const struct fields *f, void *entry)
     if (r->off == r->n)
         return 0;
     r->broken = true;
-    if (!is_whole((const unsigned char *)r->data + r->off, r->n - r->off))
+    if (++r->entries > WIRE_ENTRIES_MAX || check_entry(r->data + r->off, r->n - r->off) < 0)
         return -EBADMSG;
-    msgpack_unpack_return got = msgpack_unpack(r->data, r->n, &r->off, &r->zone, &o);
+    msgpack_zone_clear(&r->values);
+    msgpack_unpack_return got = msgpack_unpack(r->data, r->n, &r->off, &r->values, &o);
     if (got != MSGPACK_UNPACK_SUCCESS && got != MSGPACK_UNPACK_EXTRA_BYTES)
         return -EBADMSG;
     if (get_entry(r, f, &o, entry) < 0)
