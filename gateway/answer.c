@@ -46,6 +46,18 @@ static void cache_header(struct ask *a)
         buf_printf(&a->headers, "X-Atalaya-Cache: %s\r\n", a->cache ? a->cache : "miss");
 }
 
+/* True: that is for later. */
+static bool hold(struct ask *a, int status, struct str body)
+{
+    if (!a->hold.wanted)
+        return false;
+    a->hold.held = true;
+    a->hold.body = BUF_INIT(body.n);
+    buf_append(&a->hold.body, body.p, body.n);
+    a->status = status;
+    return true;
+}
+
 /* result: the worker's word, for the timing; NULL: there is none. */
 static void send_reply(struct ask *a, struct reply *r, const struct job *result)
 {
@@ -54,7 +66,10 @@ static void send_reply(struct ask *a, struct reply *r, const struct job *result)
     server_timing_write(&a->headers, &t);
     cache_header(a);
     r->headers = buf_str(&a->headers);
-    answered(a, http_send(a->promise, r), r->status, r->status == 200);
+    if (hold(a, r->status, r->body))
+        a->hold.reply = *r;
+    else
+        answered(a, http_send(a->promise, r), r->status, r->status == 200);
 }
 
 /* Streams. */
@@ -164,11 +179,25 @@ static void put_scores(struct buf *out, const struct job *r)
     buf_putc(out, '}');
 }
 
+/* good: as in answered(). */
+static void close_stream(struct ask *a, struct str last, bool good)
+{
+    enum http_room room = HTTP_ROOM;
+
+    if (hold(a, 200, last)) {
+        a->hold.good = good;
+        return;
+    }
+    if (last.n || a->promise)
+        room = put(a, last);
+    if (room != HTTP_LOST)
+        answered(a, http_stream_end(a->stream, true), 200, good);
+}
+
 /* A chat completion ends with the provider's own last event. */
 static void end_stream(struct ask *a, const struct job *r)
 {
     struct buf out = BUF_INIT(16 * KIB);
-    enum http_room room = HTTP_ROOM;
 
     if (!a->input.chat) {
         event_begin(&out, "done");
@@ -179,10 +208,7 @@ static void end_stream(struct ask *a, const struct job *r)
         put_scores(&out, r);
         event_end(&out);
     }
-    if (out.len || a->promise)
-        room = put(a, buf_str(&out));
-    if (room != HTTP_LOST)
-        answered(a, http_stream_end(a->stream, true), 200, true);
+    close_stream(a, buf_str(&out), true);
     buf_free(&out);
 }
 
@@ -236,8 +262,7 @@ static void fail_stream(struct ask *a, int status, const char *detail, const str
     buf_puts(&out, a->input.chat ? "data: " : "event: error\ndata: ");
     write_error(&out, a, status, detail, result);
     buf_puts(&out, "\n\n");
-    if (put(a, buf_str(&out)) != HTTP_LOST)
-        answered(a, http_stream_end(a->stream, true), 200, false);
+    close_stream(a, buf_str(&out), false);
     buf_free(&out);
 }
 
@@ -275,6 +300,19 @@ void answer_failure(struct ask *a, int status, const char *detail, const struct 
     advise_on_retry(a, result);
     send_reply(a, &r, result);
     buf_free(&body);
+}
+
+void answer_release(struct ask *a)
+{
+    struct answer_hold *h = &a->hold;
+
+    h->wanted = h->held = false;
+    if (h->reply.status) {
+        h->reply.body = buf_str(&h->body);
+        answered(a, http_send(a->promise, &h->reply), h->reply.status, h->reply.status == 200);
+    } else {
+        close_stream(a, buf_str(&h->body), h->good);
+    }
 }
 
 void answer_nobody(struct ask *a)

@@ -28,6 +28,9 @@ void answer_done(struct ask *a, const struct job *result);
  * is given. */
 void answer_failure(struct ask *a, int status, const char *detail, const struct job *result);
 
+/* Both keep back the whole answer, or a stream's end, when a->hold wants it: then this lets it go. */
+void answer_release(struct ask *a);
+
 /* The client has left: nothing can be told any more. */
 void answer_nobody(struct ask *a);
 

@@ -56,6 +56,7 @@ void ask_free(struct ask *a)
     disown(a->input.metadata);
     disown(a->input.session_id);
     disown(a->input.tags);
+    buf_free(&a->hold.body);
     buf_free(&a->headers);
     buf_free(&a->partial);
     free(a);

@@ -29,6 +29,7 @@
 #include "common/wire/event.h"
 #include "gateway/admission.h"
 #include "gateway/caller.h"
+#include "gateway/confirm.h"
 #include "gateway/correlation.h"
 #include "gateway/http.h"
 #include "gateway/inbox.h"
@@ -37,7 +38,16 @@
 
 struct worker;
 
-enum ask_state { ASK_WAITING, ASK_HELD, ASK_FOLLOWING, ASK_FINISHED };
+enum ask_state { ASK_WAITING, ASK_HELD, ASK_FOLLOWING, ASK_CONFIRMING, ASK_FINISHED };
+
+/* The last word to the client, when it waits for the commit of its record (confirm.h). */
+struct answer_hold {
+    bool wanted; /* it is to wait */
+    bool held;   /* it does */
+    struct reply reply;
+    struct buf body; /* the reply's; of a stream: its last piece */
+    bool good;       /* of a stream: the client has what it asked for */
+};
 
 struct ask {
     struct inbox_node submit_node;
@@ -70,11 +80,13 @@ struct ask {
     const char *cache; /* where its answer came from: "hit", "shared"; NULL: the provider */
     bool leads;        /* others may follow it */
     struct ask *next_leader, *leader, *followers;
-    bool gone;               /* the client left before its answer, so gone_node is or was in the inbox */
-    bool left;               /* the client left before it had its answer */
-    bool late;               /* its time was over before it was answered */
-    bool gone_noted;         /* gone_node has come out of it */
-    int status;              /* sent to the client; 0 = none */
+    bool gone;       /* the client left before its answer, so gone_node is or was in the inbox */
+    bool left;       /* the client left before it had its answer */
+    bool late;       /* its time was over before it was answered */
+    bool gone_noted; /* gone_node has come out of it */
+    int status;      /* sent to the client; 0 = none */
+    struct answer_hold hold;
+    struct confirm_wait wait;
     struct worker *worker;   /* which holds it */
     struct ask *prev, *next; /* in the worker's list or in the queue */
     struct loop_timer timer;

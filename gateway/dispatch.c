@@ -134,6 +134,7 @@ static void queue_remove(struct dispatch *d, struct ask *a)
 /* Answers. */
 
 static void finish(struct ask *a, const struct job *result);
+static void conclude(struct ask *a, int status, const char *detail, const struct job *result);
 
 static void set_timer(struct ask *a, int64_t at)
 {
@@ -163,6 +164,7 @@ static void check_drained(struct dispatch *d)
 {
     if (!d->drained || d->n_asks > 0 || admission_inside(d->admission) > 0)
         return;
+    confirm_tell(&d->notes.confirm);
     sink_on_empty(d->sink, have_drained, d);
     if (d->drained && !d->patience.place && !sink_telemetry_alive(d->sink))
         loop_timer_set(d->loop, &d->patience, clock_ms() + ABSENT_MS);
@@ -211,11 +213,7 @@ static void share(struct ask *a, const struct job *result)
     theirs.worker_us = 0;
     while ((f = flights_take(a))) {
         f->cache = "shared";
-        if (result->kind == JOB_DONE)
-            answer_done(f, &theirs);
-        else
-            answer_failure(f, 502, "Upstream LLM error", &theirs);
-        finish(f, &theirs);
+        conclude(f, 502, "Upstream LLM error", &theirs);
     }
 }
 
@@ -229,9 +227,7 @@ static bool answer_from_cache(struct dispatch *d, struct ask *a)
     a->cache = "hit";
     if (a->input.stream && done.answer.n)
         answer_piece(a, &(struct job){.kind = JOB_CHUNK, .answer = done.answer});
-    if (answer_is_owed(a))
-        answer_done(a, &done);
-    finish(a, &done);
+    conclude(a, 0, NULL, &done);
     return true;
 }
 
@@ -257,7 +253,24 @@ static void remember(struct dispatch *d, const struct ask *a, const struct job *
     cache_put(d->cache, &a->same, clock_ms(), &whole);
 }
 
-/* The ask is answered and nobody has anything more to say about it: tell telemetry and the log. */
+static void forget(struct ask *a)
+{
+    struct dispatch *d = a->dispatch;
+
+    unregister_ask(d, a);
+    a->state = ASK_FINISHED;
+    if (!a->gone || a->gone_noted)
+        ask_free(a);
+    check_drained(d);
+}
+
+static void release(void *arg)
+{
+    answer_release(arg);
+    forget(arg);
+}
+
+/* The ask is answered, or its answer is held, and nobody has anything more to say about it: tell telemetry and the log. */
 static void finish(struct ask *a, const struct job *result)
 {
     struct dispatch *d = a->dispatch;
@@ -270,20 +283,32 @@ static void finish(struct ask *a, const struct job *result)
     loop_timer_clear(d->loop, &a->timer);
     loop_timer_clear(d->loop, &a->heartbeat);
     share(a, result);
-    notes_ask(&d->notes, &e, &a->caller);
-    unregister_ask(d, a);
-    a->state = ASK_FINISHED;
-    if (!a->gone || a->gone_noted)
-        ask_free(a);
-    check_drained(d);
+    if (a->hold.held) {
+        a->state = ASK_CONFIRMING;
+        notes_held_ask(&d->notes, &e, &a->caller, &a->wait, release, a);
+    } else {
+        notes_ask(&d->notes, &e, &a->caller);
+        forget(a);
+    }
+}
+
+/* Answers, unless that is done or nobody is there, and finishes; with TELEMETRY_ACK=before-answer the other way round.
+ * status, detail: for a failure. */
+static void conclude(struct ask *a, int status, const char *detail, const struct job *result)
+{
+    a->hold.wanted = a->dispatch->conf->telemetry_ack == TELEMETRY_ACK_BEFORE_ANSWER;
+    if (answer_is_owed(a) && result->kind == JOB_DONE)
+        answer_done(a, result);
+    else if (answer_is_owed(a))
+        answer_failure(a, status, detail, result);
+    finish(a, result);
 }
 
 static void fail(struct ask *a, int status, const char *detail, const char *error, const char *text)
 {
     struct job result = {.kind = JOB_FAILED, .error = str_of(error), .error_text = str_of(text)};
 
-    answer_failure(a, status, detail, &result);
-    finish(a, &result);
+    conclude(a, status, detail, &result);
 }
 
 static void tell_worker(struct ask *a, enum job_kind kind)
@@ -331,7 +356,7 @@ static void on_gone(void *owner)
         ask_free(a);
         return;
     }
-    if (!answer_is_owed(a)) /* it was noticed before */
+    if (a->state == ASK_CONFIRMING || !answer_is_owed(a)) /* its answer finds out; it was noticed before */
         return;
     answer_nobody(a);
     stop(a);
@@ -516,13 +541,7 @@ static void on_result(struct dispatch *d, const struct zroute *from, const struc
     worker_release(a->worker, a);
     if (m->kind == JOB_DONE)
         remember(d, a, m);
-    if (!answer_is_owed(a))
-        ;
-    else if (m->kind == JOB_DONE)
-        answer_done(a, m);
-    else
-        answer_failure(a, 502, "Upstream LLM error", m);
-    finish(a, m);
+    conclude(a, 502, "Upstream LLM error", m);
 }
 
 /* Of a stream: it takes no more for now, or its client has left. */
@@ -650,6 +669,7 @@ static void on_tick(void *arg)
     sink_gauges(d->sink, &gauges);
     sink_upstreams(d->sink, upstreams, n);
     models_learn(&d->models, upstreams, n);
+    confirm_tell(&d->notes.confirm);
     check_drained(d); /* telemetry may be gone by now */
     loop_timer_set(d->loop, &d->tick, now + JOB_BEAT_MS);
 }
@@ -753,7 +773,7 @@ void dispatch_give_up(struct dispatch *d)
     on_inbox(d, 0); /* those that have just come, too */
     for (uint32_t i = 0; i < d->capacity; i++) {
         struct ask *a = d->asks[i];
-        if (!a)
+        if (!a || a->state == ASK_CONFIRMING)
             continue;
         if (a->state == ASK_WAITING)
             queue_remove(d, a);
@@ -763,6 +783,7 @@ void dispatch_give_up(struct dispatch *d)
             worker_release(a->worker, a);
         fail(a, 503, "Shutting down", "shutting_down", "not finished within DRAIN_TIMEOUT_MS");
     }
+    sink_release(d->sink);
 }
 
 static void on_drain_end(void *arg)
@@ -810,7 +831,7 @@ int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_con
         log_error("cannot open the events socket %s: %s", conf->events_endpoint, strerror(-ret));
         goto fail;
     }
-    notes_init(&d->notes, &d->inbox, d->sink, &conf->users);
+    notes_init(&d->notes, &d->inbox, d->sink, &conf->users, conf->telemetry_ack_timeout_ms);
     d->inbox_io = (struct loop_io){.fd = d->inbox.eventfd, .fn = on_inbox, .arg = d};
     d->router_io = (struct loop_io){.fd = zsock_fd(d->router), .fn = on_router, .arg = d};
     ret = loop_io_set(l, &d->inbox_io, EPOLLIN);
@@ -837,6 +858,8 @@ void dispatch_free(struct dispatch *d)
     if (!d)
         return;
     on_inbox(d, 0);
+    if (d->sink)
+        sink_release(d->sink);
     for (struct worker *w = d->workers.first, *next; w; w = next) {
         next = w->next;
         w->asks = NULL;

@@ -10,10 +10,12 @@
 
 #define SCRAPE_MS 2000
 
-void notes_init(struct notes *n, struct inbox *inbox, struct sink *sink, const struct userhash *users)
+void notes_init(struct notes *n, struct inbox *inbox, struct sink *sink, const struct userhash *users,
+                int64_t ack_timeout_ms)
 {
     n->inbox = inbox;
     n->sink = sink;
+    n->confirm = (struct confirm){.sink = sink, .timeout_ms = ack_timeout_ms};
     n->users = users;
     atomic_init(&n->in_progress, 0);
 }
@@ -30,19 +32,31 @@ static void push(struct notes *n, struct inbox_node *node, void (*fn)(void *owne
     inbox_push(n->inbox, node);
 }
 
-static void put(struct notes *n, const struct event *e, const struct caller *c)
+static void write_down(struct notes *n, const struct event *e, const struct caller *c)
 {
     char user[USERHASH_SIZE];
 
     userhash_write(n->users, e->user_id, user);
     record_log(e, c, user);
-    sink_put(n->sink, e);
     atomic_fetch_sub(&n->in_progress, 1);
+}
+
+static void put(struct notes *n, const struct event *e, const struct caller *c)
+{
+    write_down(n, e, c);
+    sink_put(n->sink, e);
 }
 
 void notes_ask(struct notes *n, const struct event *e, const struct caller *c)
 {
     put(n, e, c);
+}
+
+void notes_held_ask(struct notes *n, const struct event *e, const struct caller *c, struct confirm_wait *w,
+                    void (*fn)(void *arg), void *arg)
+{
+    write_down(n, e, c);
+    confirm_put(&n->confirm, e, w, fn, arg);
 }
 
 /* The event of a request without a question. */

@@ -15,6 +15,7 @@
 #include "common/wire/event.h"
 #include "common/wire/sink.h"
 #include "gateway/caller.h"
+#include "gateway/confirm.h"
 #include "gateway/feedback.h"
 #include "gateway/http.h"
 #include "gateway/inbox.h"
@@ -23,11 +24,13 @@
 struct notes {
     struct inbox *inbox;
     struct sink *sink;
+    struct confirm confirm;
     const struct userhash *users;
     atomic_int in_progress; /* HTTP requests being handled, for app_requests_in_progress */
 };
 
-void notes_init(struct notes *n, struct inbox *inbox, struct sink *sink, const struct userhash *users);
+void notes_init(struct notes *n, struct inbox *inbox, struct sink *sink, const struct userhash *users,
+                int64_t ack_timeout_ms);
 
 /* A request is being handled; one of the others says that it is no more. */
 void notes_begin(struct notes *n);
@@ -47,5 +50,9 @@ void notes_scrape(struct notes *n, struct http_promise *p, const struct caller *
 
 /* A question has been answered, and nobody has anything more to say about it. */
 void notes_ask(struct notes *n, const struct event *e, const struct caller *c);
+
+/* It is going to be, when fn is called. */
+void notes_held_ask(struct notes *n, const struct event *e, const struct caller *c, struct confirm_wait *w,
+                    void (*fn)(void *arg), void *arg);
 
 #endif

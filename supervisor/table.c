@@ -43,6 +43,8 @@ static const char *const for_gateway[] = {"PORT",
                                           "LOG_USER_ID_KEY",
                                           "LOG_USER_ID_KEY_FILE",
                                           "GUARDRAIL_MAX_WORDS",
+                                          "TELEMETRY_ACK",
+                                          "TELEMETRY_ACK_TIMEOUT_MS",
                                           NULL};
 
 const struct kind kinds[ROLES] = {

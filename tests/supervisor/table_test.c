@@ -25,6 +25,8 @@ static const struct {
     {"SPOOL_MAX_BYTES", T},
     {"CAPTURE_INPUT", T},
     {"TELEMETRY_PORT", T},
+    {"TELEMETRY_ACK=async", T | G},
+    {"TELEMETRY_ACK_TIMEOUT_MS", T | G},
     {"https_proxy", T | W},
     {"NO_PROXY", T | W},
     {"SSL_CERT_FILE", T | W},
