@@ -12,6 +12,7 @@
 #include "common/base/mem.h"
 #include "common/wire/sink.h"
 #include "gateway/answer.h"
+#include "gateway/asks.h"
 #include "gateway/cache.h"
 #include "gateway/flight.h"
 #include "gateway/notes.h"
@@ -37,14 +38,8 @@ struct dispatch {
     struct sink *sink;
     struct workers workers;
 
-    struct ask *first, *last; /* waiting for a worker, oldest first */
-    uint64_t n_waiting;
-    struct ask **asks;  /* by the low half of their id, minus 1 */
-    uint32_t *free_ids; /* stack of unused places in asks */
-    uint32_t n_free, capacity;
-    uint32_t n_asks;
-    uint64_t generation; /* the high half: a late message about an old ask finds nobody */
-    uint64_t epoch;      /* of this life: so does one about an ask of the last */
+    struct asks asks;
+    uint64_t epoch; /* of this life: so does one about an ask of the last */
 
     struct cache *cache;     /* NULL: there is none */
     struct flights *flights; /* likewise */
@@ -61,75 +56,6 @@ struct dispatch {
 };
 
 static void pump(struct dispatch *d);
-
-/* Ids. */
-
-static void register_ask(struct dispatch *d, struct ask *a)
-{
-    if (d->n_free == 0) {
-        uint32_t old = d->capacity;
-        d->capacity = old ? old * 2 : 1024;
-        d->asks = xrealloc(d->asks, d->capacity * sizeof *d->asks);
-        d->free_ids = xrealloc(d->free_ids, d->capacity * sizeof *d->free_ids);
-        for (uint32_t i = d->capacity; i > old; i--) {
-            d->asks[i - 1] = NULL;
-            d->free_ids[d->n_free++] = i - 1;
-        }
-    }
-    uint32_t place = d->free_ids[--d->n_free];
-    d->asks[place] = a;
-    d->n_asks++;
-    a->id = ++d->generation << 32 | (place + 1);
-}
-
-static struct ask *find_ask(const struct dispatch *d, uint64_t id)
-{
-    uint32_t place = (uint32_t)id - 1;
-
-    if (place >= d->capacity)
-        return NULL;
-    struct ask *a = d->asks[place];
-    return a && a->id == id ? a : NULL;
-}
-
-static void unregister_ask(struct dispatch *d, struct ask *a)
-{
-    uint32_t place = (uint32_t)a->id - 1;
-
-    d->asks[place] = NULL;
-    d->free_ids[d->n_free++] = place;
-    d->n_asks--;
-}
-
-/* The queue of asks that wait for a worker. */
-
-static void queue_push_back(struct dispatch *d, struct ask *a)
-{
-    a->state = ASK_WAITING;
-    a->next = NULL;
-    a->prev = d->last;
-    *(d->last ? &d->last->next : &d->first) = a;
-    d->last = a;
-    d->n_waiting++;
-}
-
-static void queue_push_front(struct dispatch *d, struct ask *a)
-{
-    a->state = ASK_WAITING;
-    a->prev = NULL;
-    a->next = d->first;
-    *(d->first ? &d->first->prev : &d->last) = a;
-    d->first = a;
-    d->n_waiting++;
-}
-
-static void queue_remove(struct dispatch *d, struct ask *a)
-{
-    *(a->prev ? &a->prev->next : &d->first) = a->next;
-    *(a->next ? &a->next->prev : &d->last) = a->prev;
-    a->prev = a->next = NULL;
-    d->n_waiting--;
-}
 
 /* Answers. */
 
@@ -162,7 +88,7 @@ static void have_drained(void *arg)
 /* Everything is answered; telemetry gets the time to take the last events, less when it is not there. */
 static void check_drained(struct dispatch *d)
 {
-    if (!d->drained || d->n_asks > 0 || admission_inside(d->admission) > 0)
+    if (!d->drained || d->asks.n > 0 || admission_inside(d->admission) > 0)
         return;
     confirm_tell(&d->notes.confirm);
     sink_on_empty(d->sink, have_drained, d);
@@ -184,7 +110,7 @@ static void pass_lead_on(struct ask *a)
     while ((f = flights_take(a)))
         flights_follow(leader, f);
     flights_lead(d->flights, leader);
-    queue_push_front(d, leader);
+    asks_wait_first(&d->asks, leader);
     wait_for_worker(leader, clock_ms());
 }
 
@@ -257,7 +183,7 @@ static void forget(struct ask *a)
 {
     struct dispatch *d = a->dispatch;
 
-    unregister_ask(d, a);
+    asks_remove(&d->asks, a);
     a->state = ASK_FINISHED;
     if (!a->gone || a->gone_noted)
         ask_free(a);
@@ -328,7 +254,7 @@ static void stop(struct ask *a)
         return; /* others wait for it */
     loop_timer_clear(d->loop, &a->heartbeat);
     if (a->state == ASK_WAITING) {
-        queue_remove(d, a);
+        asks_wait_no_more(&d->asks, a);
         finish(a, &(struct job){.kind = JOB_FAILED});
         return;
     }
@@ -378,7 +304,7 @@ static void give_to(struct worker *w, struct ask *a)
     struct dispatch *d = a->dispatch;
     int64_t now = clock_us();
 
-    queue_remove(d, a);
+    asks_wait_no_more(&d->asks, a);
     a->state = ASK_HELD;
     a->dispatches++;
     a->dispatched_us = now;
@@ -403,11 +329,11 @@ static void flush_worker(struct dispatch *d, struct worker *w);
 
 static void pump(struct dispatch *d)
 {
-    while (d->first) {
+    while (d->asks.first) {
         struct worker *w = workers_least_loaded(&d->workers);
         if (!w)
             return;
-        give_to(w, d->first);
+        give_to(w, d->asks.first);
         if (w->out.len > WIRE_BATCH_BYTES)
             flush_worker(d, w);
     }
@@ -424,7 +350,7 @@ static void take_back(struct dispatch *d, struct worker *w, struct ask *a)
     } else if (a->dispatches >= JOB_DISPATCHES_MAX) {
         fail(a, 502, "Upstream LLM error", "worker_lost", "every worker that was given this question died");
     } else {
-        queue_push_front(d, a);
+        asks_wait_first(&d->asks, a);
         wait_for_worker(a, clock_ms());
     }
 }
@@ -523,7 +449,7 @@ static void on_presence(struct dispatch *d, const struct zroute *from, const str
 /* The ask that a worker speaks of; NULL: late, it was given to another worker, or closed. */
 static struct ask *held_by(struct dispatch *d, const struct zroute *from, const struct job *m)
 {
-    struct ask *a = find_ask(d, m->id);
+    struct ask *a = asks_find(&d->asks, m->id);
     struct worker *w = workers_find(&d->workers, from);
 
     if (m->epoch != d->epoch || !a || !w || a->worker != w)
@@ -641,8 +567,8 @@ static struct event_gauges gauges_of(const struct dispatch *d)
 {
     struct event_gauges g = {
         .in_progress = (uint64_t)atomic_load(&d->notes.in_progress),
-        .queued = d->n_waiting,
-        .queue_age_us = d->first ? clock_us() - d->first->caller.start_us : 0,
+        .queued = d->asks.n_waiting,
+        .queue_age_us = d->asks.first ? clock_us() - d->asks.first->caller.start_us : 0,
     };
 
     for (const struct worker *w = d->workers.first; w; w = w->next)
@@ -687,7 +613,7 @@ static void on_timer(void *arg)
              "the same question, asked before, was not answered in time");
     } else if (a->state == ASK_WAITING) {
         bool late = clock_ms() >= a->deadline_ms;
-        queue_remove(d, a);
+        asks_wait_no_more(&d->asks, a);
         if (late)
             fail(a, 502, "Upstream LLM error", "timeout", "no worker was free before the request's deadline");
         else
@@ -707,7 +633,7 @@ static void on_submit(void *owner)
     struct ask *a = owner;
     struct dispatch *d = a->dispatch;
 
-    register_ask(d, a);
+    asks_add(&d->asks, a);
     a->admission = d->admission;
     a->timer = (struct loop_timer){.fn = on_timer, .arg = a};
     a->heartbeat = (struct loop_timer){.fn = on_heartbeat, .arg = a};
@@ -721,7 +647,7 @@ static void on_submit(void *owner)
     }
     if (a->input.stream)
         loop_timer_set(d->loop, &a->heartbeat, a->put_ms + d->conf->heartbeat_ms);
-    queue_push_back(d, a);
+    asks_wait(&d->asks, a);
     wait_for_worker(a, a->put_ms);
 }
 
@@ -771,12 +697,12 @@ struct dispatch_facts dispatch_facts(const struct dispatch *d)
 void dispatch_give_up(struct dispatch *d)
 {
     on_inbox(d, 0); /* those that have just come, too */
-    for (uint32_t i = 0; i < d->capacity; i++) {
-        struct ask *a = d->asks[i];
+    for (uint32_t i = 0; i < d->asks.capacity; i++) {
+        struct ask *a = d->asks.places[i];
         if (!a || a->state == ASK_CONFIRMING)
             continue;
         if (a->state == ASK_WAITING)
-            queue_remove(d, a);
+            asks_wait_no_more(&d->asks, a);
         else if (a->state == ASK_FOLLOWING)
             flights_leave(a);
         else
@@ -865,15 +791,14 @@ void dispatch_free(struct dispatch *d)
         w->asks = NULL;
         workers_remove(&d->workers, w);
     }
-    for (uint32_t i = 0; i < d->capacity; i++) {
-        if (d->asks[i])
-            answer_nobody(d->asks[i]);
-        ask_free(d->asks[i]);
+    for (uint32_t i = 0; i < d->asks.capacity; i++) {
+        if (d->asks.places[i])
+            answer_nobody(d->asks.places[i]);
+        ask_free(d->asks.places[i]);
     }
     cache_free(d->cache);
     free(d->flights);
-    free(d->asks);
-    free(d->free_ids);
+    asks_free(&d->asks);
     loop_timer_clear(d->loop, &d->tick);
     loop_timer_clear(d->loop, &d->patience);
     loop_timer_clear(d->loop, &d->drain_end);
