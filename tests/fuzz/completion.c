@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
     assert(rc == 0 || rc == -EBADMSG || rc == -ENODATA);
     if (rc == 0) {
-        assert(c.content.p && (c.has_usage || !c.total_tokens));
+        assert(*c.message.p == '{' && (c.has_usage || !c.total_tokens));
+        fuzz_touch(c.message);
         fuzz_touch(c.content);
         fuzz_touch(c.model);
         openai_free(&c);
