@@ -40,6 +40,7 @@ static void describe_api(struct gateway *g)
         .version = ATALAYA_VERSION,
         .max_words = g->conf.max_words,
         .body_max = g->conf.body_max,
+        .chat_body_max = g->conf.chat_body_max,
         .tokens = *g->conf.tokens_file != '\0',
     });
 }

@@ -69,14 +69,16 @@ static void expand(struct buf *out, struct str rest, const struct mark *marks, s
 /* In openapi.json a value that is no string stands as a string, so that the file is JSON by itself. */
 static void expand_json(struct buf *out, const struct openapi_conf *c)
 {
-    char max_words[24], body_max[24];
+    char max_words[24], body_max[24], chat_body_max[24];
 
     snprintf(max_words, sizeof max_words, "%" PRId64, c->max_words);
     snprintf(body_max, sizeof body_max, "%" PRId64, c->body_max);
+    snprintf(chat_body_max, sizeof chat_body_max, "%" PRId64, c->chat_body_max);
     const struct mark marks[] = {
         {"@version@", str_of(c->version)},
         {"\"@max_words@\"", str_of(max_words)},
         {"@body_max@", str_of(body_max)},
+        {"@chat_body_max@", str_of(chat_body_max)},
         {"\"@security@\"", str_of(c->tokens ? "[{\"bearer\": []}]" : "[]")},
     };
 

@@ -19,9 +19,9 @@ struct openapi;
 
 struct openapi_conf {
     const char *version;
-    int64_t max_words; /* the default of Ask.max_words */
-    int64_t body_max;  /* bytes; for the words of 413 */
-    bool tokens;       /* clients need one */
+    int64_t max_words;               /* the default of Ask.max_words */
+    int64_t body_max, chat_body_max; /* bytes; for the words of 413 */
+    bool tokens;                     /* clients need one */
 };
 
 struct openapi *openapi_new(const struct openapi_conf *c);

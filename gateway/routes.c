@@ -29,11 +29,10 @@ struct visit {
 enum { GET = 1, POST = 2 };
 
 struct route {
-    const char *path;
+    const char *path; /* a name in braces at its end stands for all that may follow */
     int methods;
     const char *allow;
     bool guarded; /* asks for a token where there are any */
-    bool open;    /* of what lies below the path */
     void (*handle)(struct visit *v);
 };
 
@@ -251,6 +250,11 @@ static void feedback(struct visit *v)
 
 /* GET /v1/models */
 
+static size_t fixed(const char *path)
+{
+    return strcspn(path, "{");
+}
+
 static void models(struct visit *v)
 {
     struct buf body = BUF_INIT(MIB);
@@ -262,7 +266,7 @@ static void models(struct visit *v)
 
 static void model(struct visit *v)
 {
-    size_t prefix = sizeof "/v1/models/" - 1;
+    size_t prefix = fixed(v->caller.endpoint);
     struct str id = {v->q->path.p + prefix, v->q->path.n - prefix};
     struct buf body = BUF_INIT(8 * KIB), message = BUF_INIT(KIB);
     struct reply r = {.status = 200};
@@ -353,34 +357,27 @@ static void redoc(struct visit *v)
 }
 
 static const struct route routes[] = {
-    {"/ask", POST, "POST", true, false, ask},
-    {"/v1/chat/completions", POST, "POST", true, false, chat},
-    {"/v1/models", GET, "GET, HEAD", true, false, models},
-    {"/v1/models", GET, "GET, HEAD", true, true, model},
-    {"/health", GET, "GET, HEAD", false, false, health},
-    {"/metrics", GET, "GET, HEAD", true, false, metrics},
-    {"/livez", GET, "GET, HEAD", false, false, livez},
-    {"/readyz", GET, "GET, HEAD", false, false, readyz},
-    {"/feedback", POST, "POST", true, false, feedback},
-    {"/docs", GET, "GET, HEAD", false, false, docs},
-    {"/openapi.json", GET, "GET, HEAD", false, false, openapi},
-    {"/redoc", GET, "GET, HEAD", false, false, redoc},
+    {"/ask", POST, "POST", true, ask},
+    {"/v1/chat/completions", POST, "POST", true, chat},
+    {"/v1/models", GET, "GET, HEAD", true, models},
+    {"/v1/models/{model}", GET, "GET, HEAD", true, model},
+    {"/health", GET, "GET, HEAD", false, health},
+    {"/metrics", GET, "GET, HEAD", true, metrics},
+    {"/livez", GET, "GET, HEAD", false, livez},
+    {"/readyz", GET, "GET, HEAD", false, readyz},
+    {"/feedback", POST, "POST", true, feedback},
+    {"/docs", GET, "GET, HEAD", false, docs},
+    {"/openapi.json", GET, "GET, HEAD", false, openapi},
+    {"/redoc", GET, "GET, HEAD", false, redoc},
 };
-
-static bool begins_with(struct str path, const char *begin)
-{
-    size_t n = strlen(begin);
-
-    return path.n >= n && memcmp(path.p, begin, n) == 0;
-}
 
 static bool leads_to(struct str path, const struct route *r)
 {
-    size_t n = strlen(r->path);
+    size_t n = fixed(r->path);
 
-    if (!begins_with(path, r->path))
+    if (path.n < n || memcmp(path.p, r->path, n) != 0)
         return false;
-    return r->open ? path.n > n + 1 && path.p[n] == '/' : path.n == n;
+    return r->path[n] ? path.n > n : path.n == n;
 }
 
 static const struct route *find(struct str path)
@@ -506,7 +503,7 @@ void routes_handle(void *arg, struct http_request *q)
     const struct route *r = find(q->path);
     const struct route *bare = r ? NULL : find(without_slashes(q->path));
 
-    v.openai = begins_with(q->path, "/v1/");
+    v.openai = q->path.n >= 4 && memcmp(q->path.p, "/v1/", 4) == 0;
     notes_begin(notes(&v));
     identify(&v, r);
     if (cors(&v))

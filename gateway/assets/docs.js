@@ -144,7 +144,7 @@
       ? make('select', common, choices.map((choice, i) => make('option', { value: choice }, choice || '(none)')))
       : s.maxLength > 200 ? make('textarea', common) : make('input', { ...common, type: 'text', spellcheck: 'false', autocomplete: 'off' });
     const hint = (choices.length ? '' : typeOf(s)) + limits(s);
-    if (options.required && s.examples) control.value = String(s.examples[0]);
+    if (options.required && s.examples) control.value = typeof s.examples[0] === 'string' ? s.examples[0] : JSON.stringify(s.examples[0]);
     if (hint) control.setAttribute('aria-describedby', id + '-hint');
     return { name, schema: s, control, required: options.required,
       node: make('div.field', {}, make('label', { for: id }, name, options.required ? '' : ' (optional)'), control,
@@ -155,7 +155,9 @@
   function requestOf(form) {
     const headers = {};
     for (const field of form.headers) if (field.control.value) headers[field.name] = field.control.value;
-    const request = { method: form.method.toUpperCase(), headers, url: new URL('.' + form.path, document.baseURI).href };
+    const path = form.path.replace(/\{(\w+)\}/g, (mark, name) =>
+      encodeURIComponent(form.inPath.find((field) => field.name === name).control.value));
+    const request = { method: form.method.toUpperCase(), headers, url: new URL('.' + path, document.baseURI).href };
     if (form.fields.length) {
       const body = {};
       for (const field of form.fields) {
@@ -243,10 +245,11 @@
     form.fields = Object.entries(schema.properties || {}).map(([name, each]) =>
       fieldOf(id(name), name, each, { required: (schema.required || []).includes(name),
         choices: (resolve(each).anyOf || []).some((one) => one.enum) ? ['', ...resolve(each).anyOf.flatMap((one) => one.enum || [])] : null }));
-    form.headers = (operation.parameters || []).map(resolve).filter((p) => p.in === 'header')
-      .map((p) => fieldOf(id(p.name), p.name, p.schema, {}));
+    form.headers = parametersOf(operation, 'header').map((p) => fieldOf(id(p.name), p.name, p.schema, {}));
+    form.inPath = parametersOf(operation, 'path').map((p) =>
+      fieldOf(id(p.name), p.name, { ...p.schema, examples: [p.example] }, { required: true }));
     const types = Object.keys((resolve(operation.responses['200']).content) || {});
-    if (types.length > 1) form.headers.push(fieldOf(id('Accept'), 'Accept', {}, { choices: ['', ...types] }));
+    if (method === 'get' && types.length > 1) form.headers.push(fieldOf(id('Accept'), 'Accept', {}, { choices: ['', ...types] }));
     form.result = make('div', { 'aria-live': 'polite' });
     form.send = make('button', { type: 'submit' }, 'Send');
     form.stop = make('button.quiet', { type: 'button', hidden: true }, 'Stop');
@@ -255,6 +258,7 @@
     const refresh = () => { curl.textContent = curlOf(requestOf(form), form.guarded); };
     const node = make('form', { novalidate: true, oninput: refresh, onsubmit: (event) => { event.preventDefault(); send(form); } },
       make('h4', {}, 'Try it'),
+      form.inPath.map((field) => field.node),
       form.fields.map((field) => field.node),
       form.headers.length ? make('details', {}, make('summary', {}, 'Headers'), form.headers.map((field) => field.node)) : null,
       make('div.buttons', {}, form.send, form.stop, copier),
@@ -266,6 +270,13 @@
 
   /* ---- the page ---- */
 
+  const parametersOf = (operation, place) => (operation.parameters || []).map(resolve).filter((p) => p.in === place);
+
+  function listOf(title, parameters) {
+    return parameters.length ? [make('h4', {}, title), make('dl.schema', {},
+      parameters.map((p) => named(p.name, p.schema, p.required, p.description)))] : null;
+  }
+
   function routeOf(path, method, operation) {
     const guarded = (operation.security || []).length > 0;
     const body = operation.requestBody;
@@ -274,8 +285,8 @@
         make('span.what', {}, operation.summary)), guarded ? make('span.lock', {}, 'needs a token') : null),
       make('div', {},
         prose(operation.description),
-        operation.parameters ? [make('h4', {}, 'Request headers'), make('dl.schema', {}, operation.parameters.map(resolve)
-          .map((p) => named(p.name, p.schema, p.required, p.description)))] : null,
+        listOf('In the path', parametersOf(operation, 'path')),
+        listOf('Request headers', parametersOf(operation, 'header')),
         body ? [make('h4', {}, 'Request body ', make('code', {}, 'application/json')),
           schemaOf(body.content['application/json'].schema)] : null,
         formOf(path, method, operation),

@@ -13,8 +13,11 @@
 
 static struct openapi *make(bool tokens)
 {
-    return openapi_new(&(struct openapi_conf){
-        .version = ATALAYA_VERSION, .max_words = 77, .body_max = 4242, .tokens = tokens});
+    return openapi_new(&(struct openapi_conf){.version = ATALAYA_VERSION,
+                                              .max_words = 77,
+                                              .body_max = 4242,
+                                              .chat_body_max = 8484,
+                                              .tokens = tokens});
 }
 
 static json_t *document(const struct openapi *o)
@@ -95,6 +98,9 @@ Test(openapi, the_configuration_is_in_it)
     cr_expect_eq(json_integer_value(json_object_get(ask, "default")), 77);
     cr_expect_not_null(strstr(
         json_string_value(resolve(root, "#/components/responses/ContentTooLarge/description")), "4242"));
+    cr_expect_not_null(
+        strstr(json_string_value(resolve(root, "#/components/responses/OpenAIContentTooLarge/description")),
+               "8484"));
     cr_expect_null(memmem(openapi_json(o).p, openapi_json(o).n, "@security@", 10));
     json_decref(root);
     openapi_free(o);
@@ -106,10 +112,17 @@ Test(openapi, tokens_are_asked_for_where_they_are_needed)
         const char *operation;
         bool guarded;
     } cases[] = {
-        {"#/paths/~1ask/post", true},          {"#/paths/~1feedback/post", true},
-        {"#/paths/~1metrics/get", true},       {"#/paths/~1health/get", false},
-        {"#/paths/~1livez/get", false},        {"#/paths/~1readyz/get", false},
-        {"#/paths/~1docs/get", false},         {"#/paths/~1redoc/get", false},
+        {"#/paths/~1v1~1chat~1completions/post", true},
+        {"#/paths/~1v1~1models/get", true},
+        {"#/paths/~1v1~1models~1{model}/get", true},
+        {"#/paths/~1ask/post", true},
+        {"#/paths/~1feedback/post", true},
+        {"#/paths/~1metrics/get", true},
+        {"#/paths/~1health/get", false},
+        {"#/paths/~1livez/get", false},
+        {"#/paths/~1readyz/get", false},
+        {"#/paths/~1docs/get", false},
+        {"#/paths/~1redoc/get", false},
         {"#/paths/~1openapi.json/get", false},
     };
 
