@@ -273,7 +273,7 @@ static void advise_on_retry(struct ask *a, const struct job *result)
         return;
     if (result->retry_after_ms > 0)
         buf_printf(&a->headers, "retry-after-ms: %lld\r\n", (long long)result->retry_after_ms);
-    else if (result->attempts.n > 1)
+    if (result->attempts.n > 1)
         buf_puts(&a->headers, "x-should-retry: false\r\n");
 }
 
