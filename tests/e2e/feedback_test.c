@@ -264,7 +264,7 @@ Test(feedback, one_name_everywhere)
     size_t exemplars = 0;
     for (const char *at = out.data; (at = strstr(at, expected)) != NULL; at++)
         exemplars++;
-    cr_assert_eq(exemplars, 2, "of the request and of the provider's call");
+    cr_assert_eq(exemplars, 3, "of the request, and of the provider's call under both its names");
     buf_free(&out);
     json_decref(answer);
 
