@@ -23,7 +23,7 @@ void confirm_put(struct confirm *c, const struct event *e, struct confirm_wait *
                  void *arg)
 {
     *w = (struct confirm_wait){c, fn, arg};
-    if (sink_telemetry_alive(c->sink)) {
+    if (sink_telemetry_awaited(c->sink)) {
         sink_put_notify(c->sink, e, clock_ms() + c->timeout_ms, told, w);
         return;
     }

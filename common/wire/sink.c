@@ -55,6 +55,7 @@ struct sink {
 
     int64_t progress_at; /* last acknowledgement that freed something, or last (re)send after silence */
     int64_t heard_at;    /* 0 = never */
+    int64_t born_at;
     int64_t said_at;
     bool probing; /* telemetry has not answered the last re-send: one batch is enough until it does */
     bool probed;
@@ -376,6 +377,7 @@ int sink_new(struct sink **out, struct loop *l, struct zwire *w, const char *end
     s->sock = sock;
     s->process = process;
     s->epoch = id_u64();
+    s->born_at = clock_ms();
     s->next_seq = 1;
     s->next_scrape = 1;
     s->io = (struct loop_io){.fd = zsock_fd(sock), .fn = readable, .arg = s};
@@ -482,6 +484,11 @@ void sink_scrape(struct sink *s, enum metrics_format wanted, int64_t deadline, s
 bool sink_telemetry_alive(const struct sink *s)
 {
     return s->heard_at != 0 && clock_ms() - s->heard_at < ALIVE_MS;
+}
+
+bool sink_telemetry_awaited(const struct sink *s)
+{
+    return clock_ms() - (s->heard_at ? s->heard_at : s->born_at) < ALIVE_MS;
 }
 
 bool sink_langfuse_enabled(const struct sink *s)

@@ -49,9 +49,10 @@ typedef void sink_exposition(void *arg, struct str text, enum metrics_format for
 void sink_scrape(struct sink *s, enum metrics_format wanted, int64_t deadline, sink_exposition *fn,
                  void *arg);
 
-bool sink_telemetry_alive(const struct sink *s);  /* heard within the last few seconds */
-bool sink_langfuse_enabled(const struct sink *s); /* as telemetry last said */
-bool sink_empty(const struct sink *s);            /* everything acknowledged */
+bool sink_telemetry_alive(const struct sink *s);   /* heard within the last few seconds */
+bool sink_telemetry_awaited(const struct sink *s); /* or not even we are that old */
+bool sink_langfuse_enabled(const struct sink *s);  /* as telemetry last said */
+bool sink_empty(const struct sink *s);             /* everything acknowledged */
 
 /* Calls fn (once) when everything has been acknowledged. For draining. */
 void sink_on_empty(struct sink *s, void (*fn)(void *arg), void *arg);
