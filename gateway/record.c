@@ -54,6 +54,8 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
 void record_log(const struct event *e, const struct caller *c, const char *user)
 {
     enum log_level level = e->status >= 500 ? LOG_WARNING : LOG_INFO;
+    const struct event_attempt *attempts = e->attempts.items;
+    struct str upstream = e->attempts.n ? attempts[e->attempts.n - 1].upstream : str_of("");
     const char *trace = e->trace_id.n ? "trace_id" : NULL; /* without a question the list ends before it */
 
     log_event(
@@ -62,8 +64,11 @@ void record_log(const struct event *e, const struct caller *c, const char *user)
                    LOG_STR("method", e->method), LOG_INT("status", e->status),
                    LOG_INT("duration_ms", (e->duration_us + 500) / 1000), LOG_CSTR("client", c->address),
                    LOG_CSTR("token", c->token), LOG_STR("error", e->error), LOG_STR(trace, e->trace_id),
-                   LOG_CSTR("user_id", user), LOG_INT("attempts", e->attempts.n), LOG_STR("model", e->model),
-                   LOG_INT("tokens", e->total_tokens), LOG_REAL("cost_usd", e->has_cost ? e->cost_usd : NAN),
+                   LOG_CSTR("user_id", user), LOG_INT("attempts", e->attempts.n),
+                   LOG_STR("upstream", upstream), LOG_STR("cache", e->cache),
+                   LOG_REAL("first_token_ms", e->first_token_us ? (double)(e->first_token_us / 1000) : NAN),
+                   LOG_STR("model", e->model), LOG_INT("tokens", e->total_tokens),
+                   LOG_REAL("cost_usd", e->has_cost ? e->cost_usd : NAN),
                    LOG_STR("error_text", e->error_text)),
         e->status ? "request completed in %.3fs" : "client left after %.3fs", (double)e->duration_us / 1e6);
 }
