@@ -125,10 +125,10 @@ enum http_room answer_piece(struct ask *a, const struct job *chunk)
     struct buf out = BUF_INIT(JSON_GROWTH_MAX * ANSWER_MAX + 4 * KIB);
     struct str bytes = chunk->bytes;
 
-    if (!a->begun) {
-        a->begun = true;
+    /* A chat completion may begin with a chunk that only says who speaks. */
+    if (!a->first_token_us && (chunk->answer.n || a->begun))
         a->first_token_us = clock_us() - a->caller.start_us;
-    }
+    a->begun = true;
     buf_append(&a->partial, chunk->answer.p, chunk->answer.n);
     if (!a->input.chat) {
         event_begin(&out, "delta");

@@ -70,5 +70,7 @@ void record_log(const struct event *e, const struct caller *c, const char *user)
                    LOG_STR("model", e->model), LOG_INT("tokens", e->total_tokens),
                    LOG_REAL("cost_usd", e->has_cost ? e->cost_usd : NAN),
                    LOG_STR("error_text", e->error_text)),
-        e->status ? "request completed in %.3fs" : "client left after %.3fs", (double)e->duration_us / 1e6);
+        e->status && !str_eq(e->error, "client_gone") ? "request completed in %.3fs"
+                                                      : "client left after %.3fs",
+        (double)e->duration_us / 1e6);
 }
