@@ -399,11 +399,8 @@ Test(ingest, the_spool_is_bounded)
     close_all(b);
 }
 
-/* docs/protocol-events.md shows this batch: every fenced block of bytes, joined, must be what we send. */
-Test(ingest, golden_bytes)
+static void write_golden(struct buf *sent)
 {
-    char path[4096], line[512];
-    struct buf shown = BUF_INIT(64 * KIB), sent = BUF_INIT(64 * KIB);
     struct event_attempt attempt = {
         .start_us = 1795493767100000, .duration_us = 600000, .status = 200, .outcome = str_of("ok")};
     struct event e = {
@@ -421,10 +418,13 @@ Test(ingest, golden_bytes)
         .has_scores = true,
         .non_empty_answer = 1.0,
         .attempts = {&attempt, 1},
+        .first_token_us = 250000,
+        .stream = true,
+        .session_id = str_of("s-1"),
     };
 
-    begin_batch(&sent, EPOCH, 1, 2);
-    pack_put(&sent, &event_fields, &e);
+    begin_batch(sent, EPOCH, 1, 2);
+    pack_put(sent, &event_fields, &e);
     e = (struct event){
         .kind = EVENT_FEEDBACK,
         .start_us = 1795493768000000,
@@ -436,7 +436,20 @@ Test(ingest, golden_bytes)
         .score_value = 1,
         .comment = str_of("sí"),
     };
-    pack_put(&sent, &event_fields, &e);
+    pack_put(sent, &event_fields, &e);
+    pack_put(sent, &event_fields, &(struct event){.kind = EVENT_UNCONFIRMED, .count = 3});
+    pack_begin(sent); /* the answer to it */
+    pack_put(sent, &event_fields,
+             &(struct event){.kind = EVENT_ACK, .epoch = EPOCH, .seq = 4, .langfuse_enabled = true});
+}
+
+/* docs/protocol-events.md shows this batch and its acknowledgement: every fenced block of bytes, joined, must be what we send. */
+Test(ingest, golden_bytes)
+{
+    char path[4096], line[512];
+    struct buf shown = BUF_INIT(64 * KIB), sent = BUF_INIT(64 * KIB);
+
+    write_golden(&sent);
     cr_assert(getenv("ATALAYA_SOURCE"));
     snprintf(path, sizeof path, "%s/docs/protocol-events.md", getenv("ATALAYA_SOURCE"));
     FILE *f = fopen(path, "r");
