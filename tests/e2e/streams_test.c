@@ -129,8 +129,8 @@ static void report(const struct e2e *e, size_t n)
 
     fprintf(stderr, "%zu streams: peak memory in MiB: gateway %ld, llm-workers %ld and %ld, telemetry %ld\n",
             n, gateway / 1024, workers[0] / 1024, workers[1] / 1024, telemetry / 1024);
-    cr_expect_lt(gateway, (long)(64 * 1024 + 100 * n), "%ld KiB", gateway);
-    cr_expect_lt(workers[0], (long)(64 * 1024 + 100 * n), "%ld KiB", workers[0]);
+    cr_expect_lt(gateway, (long)(128 * 1024 + 100 * n), "%ld KiB", gateway);
+    cr_expect_lt(workers[0], (long)(128 * 1024 + 100 * n), "%ld KiB", workers[0]);
 }
 
 static void collect(struct stream *all, size_t n, int epoll)
