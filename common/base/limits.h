@@ -71,6 +71,8 @@
 #define TAGS_MAX       KIB
 #define METADATA_MAX   (16 * KIB)
 
+#define REDACT_PREFIXES_MAX 32 /* of REDACT_PREFIXES */
+
 #define FEEDBACK_ID_MAX      64 /* of a client's score, in bytes like the next three */
 #define FEEDBACK_NAME_MAX    KIB
 #define FEEDBACK_TEXT_MAX    (2 * KIB)

@@ -1,0 +1,78 @@
+#include "telemetry/jsonwalk.h"
+
+#include "common/base/jsonscan.h"
+#include "common/base/limits.h"
+
+/* With its quotes. */
+static size_t string_length(struct str s)
+{
+    size_t i = 1;
+
+    while (i < s.n && s.p[i] != '"')
+        i += s.p[i] == '\\' ? 2 : 1;
+    return i < s.n ? i + 1 : s.n;
+}
+
+static size_t number_length(struct str s)
+{
+    size_t i = 0;
+
+    while (i < s.n && s.p[i] && strchr("0123456789+-.eE", s.p[i]))
+        i++;
+    return i;
+}
+
+static bool is_key(struct str json, size_t i)
+{
+    while (i < json.n && json.p[i] && strchr(" \t\r\n", json.p[i]))
+        i++;
+    return i < json.n && json.p[i] == ':';
+}
+
+static void put_string(struct buf *out, struct jsonwalk_value *v, jsonwalk_fn *fn, void *arg)
+{
+    struct buf decoded = BUF_INIT(RECORD_BYTES_MAX);
+
+    v->text = (struct str){v->source.p + 1, v->source.n - 2};
+    if (memchr(v->text.p, '\\', v->text.n)) {
+        char *to = buf_reserve(&decoded, v->source.n);
+        out->failed = out->failed || !to;
+        v->text = to ? (struct str){to, jsonscan_decode(v->source, to)} : str_of("");
+    }
+    fn(arg, out, v);
+    buf_free(&decoded);
+}
+
+void jsonwalk(struct buf *out, struct str json, jsonwalk_fn *fn, void *arg)
+{
+    size_t i = 0, done = 0;
+
+    while (i < json.n) {
+        struct str rest = {json.p + i, json.n - i};
+        bool string = *rest.p == '"', number = *rest.p == '-' || (*rest.p >= '0' && *rest.p <= '9');
+        size_t n = string ? string_length(rest) : number ? number_length(rest) : 1;
+        if (string || number) {
+            struct jsonwalk_value v = {.source = {rest.p, n}, .text = {rest.p, n}};
+            buf_append(out, json.p + done, i - done);
+            v.key = string && is_key(json, i + n);
+            if (string)
+                put_string(out, &v, fn, arg);
+            else
+                fn(arg, out, &v);
+            done = i + n;
+        }
+        i += n;
+    }
+    buf_append(out, json.p + done, json.n - done);
+}
+
+bool jsonwalk_can(struct str json)
+{
+    static const char *const none[] = {NULL};
+    struct jsonscan j;
+    bool ok = json.n && jsonscan(&j, json, none) == JSONSCAN_OK;
+
+    if (json.n)
+        jsonscan_free(&j);
+    return ok;
+}

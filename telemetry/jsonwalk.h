@@ -1,0 +1,27 @@
+/*
+ * jsonwalk.h - copies a JSON text with other values in it
+ *
+ * Purpose  each string and number goes through a function that writes what stands there instead; the rest is copied
+ *          byte for byte. Nothing recurses and no tree is built.
+ * Errors   the buf's `failed`. json must be a text that jsonscan() takes.
+ * Threads  pure.
+ */
+#ifndef ATALAYA_TELEMETRY_JSONWALK_H
+#define ATALAYA_TELEMETRY_JSONWALK_H
+
+#include <stdbool.h>
+
+#include "common/base/buf.h"
+
+struct jsonwalk_value {
+    struct str source; /* as written; a string with its quotes */
+    struct str text;   /* decoded */
+    bool key;          /* of an object's member */
+};
+
+typedef void jsonwalk_fn(void *arg, struct buf *out, const struct jsonwalk_value *v);
+
+void jsonwalk(struct buf *out, struct str json, jsonwalk_fn *fn, void *arg);
+bool jsonwalk_can(struct str json); /* jsonscan() takes it */
+
+#endif
