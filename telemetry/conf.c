@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -11,6 +12,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/endpoint.h"
+#include "telemetry/privacy.h"
 
 #define AT(member) offsetof(struct telemetry_conf, member)
 
@@ -140,6 +142,106 @@ static const struct conf_row rows[] = {
      .max = 200,
      .empty = "none",
      .doc = "Release shown in Langfuse."},
+    {.name = "LANGFUSE_SAMPLE_RATE",
+     .type = CONF_STR,
+     .offset = AT(sample_rate_text),
+     .def = "1",
+     .max = 32,
+     .doc = "Share of the traces that goes to Langfuse, from 0 to 1, chosen by trace id as Langfuse's SDKs "
+            "do; their "
+            "scores go or stay with them."},
+    {.name = "LANGFUSE_PROMPT_NAME",
+     .type = CONF_STR,
+     .offset = AT(prompt_name),
+     .max = 200,
+     .empty = "none",
+     .doc = "Name of the prompt in Langfuse that questions are linked to; needs LANGFUSE_PROMPT_VERSION."},
+    {.name = "LANGFUSE_PROMPT_VERSION",
+     .type = CONF_INT,
+     .offset = AT(prompt_version),
+     .def = "0",
+     .min = 0,
+     .max = 1000000,
+     .doc = "Version of LANGFUSE_PROMPT_NAME; 0 without a name."},
+    {.name = "CAPTURE_CONTENT",
+     .type = CONF_CHOICE,
+     .offset = AT(capture),
+     .def = "full",
+     .choices = "full|hashed|none",
+     .example = CONF_LANGFUSE,
+     .doc = "What is kept of questions, answers, metadata and comments: all, a keyed hash by which equal "
+            "ones can be "
+            "found, or nothing. Decided before anything is stored or sent; clients get their answers whole."},
+    {.name = "CAPTURE_HASH_KEY",
+     .type = CONF_STR,
+     .offset = AT(hash_key),
+     .max = 256,
+     .flags = CONF_SECRET,
+     .doc = "Key of those hashes, at least 16 characters."},
+    {.name = "REDACT",
+     .type = CONF_STR,
+     .offset = AT(redact),
+     .max = 200,
+     .empty = "nothing",
+     .example = CONF_LANGFUSE,
+     .doc = "What is taken out of what is kept: a list of email, card, phone and key (shapes of API keys)."},
+    {.name = "REDACT_PREFIXES",
+     .type = CONF_STR,
+     .offset = AT(redact_prefixes),
+     .max = 2000,
+     .empty = "none",
+     .doc = "List of beginnings; a word that begins so is taken out too."},
+    {.name = "OTEL_EXPORTER_OTLP_ENDPOINT",
+     .type = CONF_URL,
+     .offset = AT(otel_endpoint),
+     .max = 2048,
+     .empty = "no export",
+     .example = CONF_LANGFUSE,
+     .doc = "An OTLP/HTTP backend (collector, Jaeger, Tempo) that gets the traces too, at /v1/traces below "
+            "this address."},
+    {.name = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+     .type = CONF_URL,
+     .offset = AT(otel_traces_endpoint),
+     .max = 2048,
+     .empty = "OTEL_EXPORTER_OTLP_ENDPOINT with /v1/traces",
+     .doc = "The same as a whole address; wins."},
+    {.name = "OTEL_EXPORTER_OTLP_HEADERS",
+     .type = CONF_STR,
+     .offset = AT(otel_headers),
+     .flags = CONF_SECRET,
+     .empty = "none",
+     .doc = "Headers for it, like name=value,name2=value2 with %XX for special characters."},
+    {.name = "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+     .type = CONF_STR,
+     .offset = AT(otel_traces_headers),
+     .flags = CONF_SECRET,
+     .empty = "OTEL_EXPORTER_OTLP_HEADERS",
+     .doc = "The same for traces; wins."},
+    {.name = "OTEL_EXPORTER_OTLP_TIMEOUT",
+     .type = CONF_INT,
+     .offset = AT(otel_timeout_ms),
+     .def = "10000",
+     .min = 100,
+     .max = 600000,
+     .unit = "milliseconds",
+     .doc = "Longest duration of one request to it."},
+    {.name = "OTEL_EXPORTER_OTLP_COMPRESSION",
+     .type = CONF_CHOICE,
+     .offset = AT(otel_compression),
+     .def = "gzip",
+     .choices = "gzip|none",
+     .doc = "How exports are compressed."},
+    {.name = "OTEL_SERVICE_NAME",
+     .type = CONF_STR,
+     .offset = AT(otel_service),
+     .max = 200,
+     .empty = "service.name of OTEL_RESOURCE_ATTRIBUTES, else atalaya",
+     .doc = "Name of this service in the exported spans."},
+    {.name = "OTEL_RESOURCE_ATTRIBUTES",
+     .type = CONF_STR,
+     .offset = AT(otel_attributes),
+     .empty = "none",
+     .doc = "More attributes of this service, like key=value,key2=value2 with %XX for special characters."},
     {.name = "SSL_CERT_FILE",
      .type = CONF_STR,
      .offset = AT(ca_file),
@@ -174,14 +276,94 @@ void environment_clean(char out[ENVIRONMENT_MAX + 1], const char *name)
     out[n] = '\0';
 }
 
+static int read_rate(struct telemetry_conf *c)
+{
+    char *end;
+
+    c->sample_rate = strtod(c->sample_rate_text, &end);
+    if (*end == '\0' && c->sample_rate >= 0 && c->sample_rate <= 1)
+        return 0;
+    log_error("LANGFUSE_SAMPLE_RATE is a number from 0 to 1, not \"%s\"", c->sample_rate_text);
+    return -EINVAL;
+}
+
+static int check_prompt(const struct telemetry_conf *c)
+{
+    if ((*c->prompt_name != '\0') == (c->prompt_version > 0))
+        return 0;
+    log_error("LANGFUSE_PROMPT_NAME and LANGFUSE_PROMPT_VERSION (1 or more) go together: Langfuse loses what "
+              "has one "
+              "without the other");
+    return -EINVAL;
+}
+
+static int check_privacy(const struct telemetry_conf *c)
+{
+    struct privacy_conf conf = {c->capture, c->redact, c->redact_prefixes, c->hash_key};
+    struct privacy *p = NULL;
+    int rc = privacy_new(&p, &conf);
+
+    privacy_free(p);
+    return rc;
+}
+
+/* Header names are tokens; a value may be anything that pairs_read() lets through. */
+static bool are_headers(const struct pair *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i].key[strspn(p[i].key,
+                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!#$&'*+^`|~")])
+            return false;
+    return true;
+}
+
+static int read_otel(struct telemetry_conf *c)
+{
+    bool own = *c->otel_traces_headers != '\0';
+    int rc = 0;
+
+    if (*c->otel_traces_endpoint)
+        c->otel_url = xstrdup(c->otel_traces_endpoint);
+    else if (*c->otel_endpoint && asprintf(&c->otel_url, "%s/v1/traces", c->otel_endpoint) < 0)
+        abort();
+    c->otel_texts[0] = xstrdup(c->otel_attributes);
+    c->otel_texts[1] = xstrdup(own ? c->otel_traces_headers : c->otel_headers);
+    if (pairs_read(c->otel_texts[0], c->attributes, OTEL_PAIRS_MAX, &c->n_attributes) < 0) {
+        log_error("OTEL_RESOURCE_ATTRIBUTES is a list of at most %d like key=value,key2=value2, with %%XX "
+                  "for special "
+                  "characters, not \"%s\"",
+                  OTEL_PAIRS_MAX, c->otel_attributes);
+        rc = -EINVAL;
+    }
+    if (pairs_read(c->otel_texts[1], c->headers, OTEL_PAIRS_MAX, &c->n_headers) < 0 ||
+        !are_headers(c->headers, c->n_headers)) {
+        log_error("OTEL_EXPORTER_OTLP_%sHEADERS is a list of at most %d like name=value,name2=value2, with "
+                  "%%XX for "
+                  "special characters",
+                  own ? "TRACES_" : "", OTEL_PAIRS_MAX);
+        rc = -EINVAL;
+    }
+    return rc;
+}
+
 static int derive(struct telemetry_conf *c)
 {
     bool by_base = *c->base_url != '\0';
+    int rc = 0;
 
     c->langfuse_url = xstrdup(by_base ? c->base_url : c->langfuse_host);
     c->langfuse_enabled = *c->public_key && *c->secret_key;
     environment_clean(c->environment, *c->tracing_environment ? c->tracing_environment : c->app_env);
-    return endpoint_default(&c->events_endpoint, ENDPOINT_EVENTS);
+    if (read_rate(c) < 0)
+        rc = -EINVAL;
+    if (check_prompt(c) < 0)
+        rc = -EINVAL;
+    if (check_privacy(c) < 0)
+        rc = -EINVAL;
+    if (read_otel(c) < 0)
+        rc = -EINVAL;
+    int other = endpoint_default(&c->events_endpoint, ENDPOINT_EVENTS);
+    return rc < 0 ? rc : other;
 }
 
 int telemetry_conf_load(struct telemetry_conf *c)
@@ -195,5 +377,8 @@ void telemetry_conf_free(struct telemetry_conf *c)
 {
     conf_free(rows, ARRAY_LEN(rows), c);
     free(c->langfuse_url);
-    c->langfuse_url = NULL;
+    free(c->otel_url);
+    free(c->otel_texts[0]);
+    free(c->otel_texts[1]);
+    c->langfuse_url = c->otel_url = c->otel_texts[0] = c->otel_texts[1] = NULL;
 }

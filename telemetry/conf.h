@@ -12,6 +12,8 @@
 
 #include "common/base/attr.h"
 #include "common/base/conf.h"
+#include "common/base/limits.h"
+#include "telemetry/pairs.h"
 
 #define ENVIRONMENT_MAX 40
 
@@ -36,11 +38,31 @@ struct telemetry_conf {
     char *tracing_environment;
     char *app_env;
     char *release;
+    char *sample_rate_text;
+    char *prompt_name;
+    int64_t prompt_version;
+    int capture; /* enum capture */
+    char *hash_key;
+    char *redact;
+    char *redact_prefixes;
+    char *otel_endpoint;
+    char *otel_traces_endpoint;
+    char *otel_headers;
+    char *otel_traces_headers;
+    int64_t otel_timeout_ms;
+    int otel_compression; /* 0 gzip, 1 none */
+    char *otel_service;
+    char *otel_attributes;
     char *ca_file;
     char *ca_dir;
 
     bool langfuse_enabled; /* both keys are set; the host always is */
     char *langfuse_url;
+    double sample_rate;
+    char *otel_url; /* NULL: no export */
+    struct pair attributes[OTEL_PAIRS_MAX], headers[OTEL_PAIRS_MAX];
+    size_t n_attributes, n_headers;
+    char *otel_texts[2];                   /* what they point into */
     char environment[ENVIRONMENT_MAX + 1]; /* empty: none was given that Langfuse would take */
 };
 

@@ -169,6 +169,8 @@ static int put_records(struct ingest *in)
     for (size_t i = 0; i < in->n_events && rc == 0; i++) {
         struct record r;
         record_of_event(&r, &in->events[i], &in->scratch);
+        if (in->conf.privacy)
+            privacy_apply(in->conf.privacy, &r);
         rc = spool_put(in->spool, &r);
     }
     return rc;

@@ -21,6 +21,7 @@
 #include "common/proc/loop.h"
 #include "common/wire/zsock.h"
 #include "telemetry/metrics.h"
+#include "telemetry/privacy.h"
 #include "telemetry/spool.h"
 
 struct ingest;
@@ -28,6 +29,7 @@ struct ingest;
 struct ingest_conf {
     const char *endpoint;
     bool langfuse_enabled;                                                /* said in every acknowledgement */
+    struct privacy *privacy;                                              /* NULL: all is kept */
     void (*stored)(void *arg);                                            /* new records are in the spool */
     void (*page)(void *arg, enum metrics_format format, struct buf *out); /* called between turns */
     void *arg;

@@ -66,13 +66,31 @@ void jsonwalk(struct buf *out, struct str json, jsonwalk_fn *fn, void *arg)
     buf_append(out, json.p + done, json.n - done);
 }
 
+/* Python's reader takes NaN and Infinity, which are no JSON. */
+static bool only_json(struct str json)
+{
+    for (size_t i = 0; i < json.n;) {
+        if (json.p[i] == 'N' || json.p[i] == 'I')
+            return false;
+        i += json.p[i] == '"' ? string_length((struct str){json.p + i, json.n - i}) : 1;
+    }
+    return true;
+}
+
 bool jsonwalk_can(struct str json)
 {
     static const char *const none[] = {NULL};
+    struct buf copy = BUF_INIT(RECORD_BYTES_MAX);
     struct jsonscan j;
-    bool ok = json.n && jsonscan(&j, json, none) == JSONSCAN_OK;
 
-    if (json.n)
+    if (json.n == 0 || (unsigned char)*json.p == 0xef) /* a byte order mark */
+        return false;
+    buf_append(&copy, json.p, json.n); /* jsonscan() looks for a NUL behind the text */
+    bool ok = false;
+    if (!copy.failed) {
+        ok = jsonscan(&j, buf_str(&copy), none) == JSONSCAN_OK && only_json(json);
         jsonscan_free(&j);
+    }
+    buf_free(&copy);
     return ok;
 }

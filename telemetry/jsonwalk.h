@@ -3,7 +3,7 @@
  *
  * Purpose  each string and number goes through a function that writes what stands there instead; the rest is copied
  *          byte for byte. Nothing recurses and no tree is built.
- * Errors   the buf's `failed`. json must be a text that jsonscan() takes.
+ * Errors   the buf's `failed`. jsonwalk() must be given what jsonwalk_can() says yes to.
  * Threads  pure.
  */
 #ifndef ATALAYA_TELEMETRY_JSONWALK_H
@@ -22,6 +22,6 @@ struct jsonwalk_value {
 typedef void jsonwalk_fn(void *arg, struct buf *out, const struct jsonwalk_value *v);
 
 void jsonwalk(struct buf *out, struct str json, jsonwalk_fn *fn, void *arg);
-bool jsonwalk_can(struct str json); /* jsonscan() takes it */
+bool jsonwalk_can(struct str json); /* it is JSON, not nested deeper than JSONSCAN_DEPTH_MAX */
 
 #endif

@@ -14,6 +14,7 @@
 #include "telemetry/exposition.h"
 #include "telemetry/http.h"
 #include "telemetry/ingest.h"
+#include "telemetry/privacy.h"
 #include "telemetry/processes.h"
 #include "telemetry/upload.h"
 
@@ -29,7 +30,10 @@ struct telemetry {
     struct metrics *metrics;
     struct zwire *wire;
     struct ingest *ingest;
-    struct upload *upload; /* NULL without keys */
+    struct privacy *privacy;
+    struct upload *langfuse; /* NULL without keys */
+    struct upload *otlp;     /* NULL without an endpoint */
+    int drained;
     struct exposition *exposition;
     struct http *http;
     struct loop_timer leaving;
@@ -76,8 +80,10 @@ static void stored(void *arg)
 {
     struct telemetry *t = arg;
 
-    if (t->upload)
-        upload_wake(t->upload);
+    if (t->langfuse)
+        upload_wake(t->langfuse);
+    if (t->otlp)
+        upload_wake(t->otlp);
 }
 
 static void broken(void *arg, int error)
@@ -91,7 +97,8 @@ static void drained(void *arg)
 {
     struct telemetry *t = arg;
 
-    daemon_drained(&t->daemon);
+    if (++t->drained == (t->langfuse != NULL) + (t->otlp != NULL))
+        daemon_drained(&t->daemon);
 }
 
 static int open_spool(struct telemetry *t)
@@ -130,9 +137,15 @@ static int open_spool(struct telemetry *t)
 
 static int open_wire(struct telemetry *t)
 {
+    struct privacy_conf privacy = {t->conf.capture, t->conf.redact, t->conf.redact_prefixes,
+                                   t->conf.hash_key};
+
+    if (privacy_new(&t->privacy, &privacy) < 0)
+        return EXIT_CONFIG;
     struct ingest_conf conf = {
         .endpoint = t->conf.events_endpoint,
         .langfuse_enabled = t->conf.langfuse_enabled,
+        .privacy = t->privacy,
         .stored = stored,
         .page = fill_metrics,
         .arg = t,
@@ -143,33 +156,56 @@ static int open_wire(struct telemetry *t)
                                                                                      : EXIT_DONE;
 }
 
-static void open_upload(struct telemetry *t)
+static void tell_destinations(const struct telemetry_conf *c)
 {
-    struct upload_conf conf = {
-        .url = t->conf.langfuse_url,
-        .public_key = t->conf.public_key,
-        .secret_key = t->conf.secret_key,
-        .environment = t->conf.environment,
-        .release = t->conf.release,
-        .ca_file = t->conf.ca_file,
-        .ca_dir = t->conf.ca_dir,
-        .flush_at = t->conf.flush_at,
-        .flush_interval_ms = t->conf.flush_interval_ms,
-        .timeout_ms = t->conf.timeout_ms,
+    const char *stay = c->otel_url ? "" : ": records stay in the spool, the oldest go at SPOOL_MAX_BYTES";
+
+    if (!c->langfuse_enabled && (*c->public_key || *c->secret_key))
+        log_warning("%s is missing, so nothing goes to Langfuse%s",
+                    *c->public_key ? "LANGFUSE_SECRET_KEY" : "LANGFUSE_PUBLIC_KEY", stay);
+    else if (!c->langfuse_enabled)
+        log_info("no Langfuse keys%s", stay);
+    if (c->otel_url)
+        log_event(LOG_INFO, LOG_FIELDS(LOG_CSTR("url", c->otel_url)), "traces go to an OTLP backend");
+}
+
+static void open_uploads(struct telemetry *t)
+{
+    const struct telemetry_conf *c = &t->conf;
+    struct upload_conf langfuse = {
+        .kind = UPLOAD_TO_LANGFUSE,
+        .url = c->langfuse_url,
+        .trace = {c->environment, c->release, ATALAYA_VERSION, c->prompt_name, c->prompt_version},
+        .ca_file = c->ca_file,
+        .ca_dir = c->ca_dir,
+        .flush_at = c->flush_at,
+        .flush_interval_ms = c->flush_interval_ms,
+        .timeout_ms = c->timeout_ms,
+        .needed = (c->langfuse_enabled ? RECORD_IN_LANGFUSE : 0) | (c->otel_url ? RECORD_EXPORTED : 0),
+        .public_key = c->public_key,
+        .secret_key = c->secret_key,
+        .sample_rate = c->sample_rate,
         .broken = broken,
         .drained = drained,
         .arg = t,
     };
+    struct upload_conf otlp = langfuse;
 
-    metrics_set(t->metrics, METRIC_UPLOAD_ENABLED, METRIC_PLAIN, t->conf.langfuse_enabled);
-    if (t->conf.langfuse_enabled)
-        t->upload = upload_new(t->loop, &conf, t->spool, t->metrics);
-    else if (*t->conf.public_key || *t->conf.secret_key)
-        log_warning("%s is missing, so nothing goes to Langfuse: records stay in the spool, the oldest go at "
-                    "SPOOL_MAX_BYTES",
-                    *t->conf.public_key ? "LANGFUSE_SECRET_KEY" : "LANGFUSE_PUBLIC_KEY");
-    else
-        log_info("no Langfuse keys: records stay in the spool, the oldest go at SPOOL_MAX_BYTES");
+    otlp.kind = UPLOAD_TO_OTLP;
+    otlp.url = c->otel_url;
+    otlp.timeout_ms = c->otel_timeout_ms;
+    otlp.service = c->otel_service;
+    otlp.attributes = c->attributes;
+    otlp.n_attributes = c->n_attributes;
+    otlp.headers = c->headers;
+    otlp.n_headers = c->n_headers;
+    otlp.plain = c->otel_compression == 1;
+    tell_destinations(c);
+    metrics_set(t->metrics, METRIC_UPLOAD_ENABLED, METRIC_PLAIN, c->langfuse_enabled);
+    if (c->langfuse_enabled)
+        t->langfuse = upload_new(t->loop, &langfuse, t->spool, t->metrics);
+    if (c->otel_url)
+        t->otlp = upload_new(t->loop, &otlp, t->spool, t->metrics);
 }
 
 static int open_http(struct telemetry *t)
@@ -202,7 +238,7 @@ static int init(void *self, struct loop *loop)
         code = open_wire(t);
     if (code != EXIT_DONE)
         return code;
-    open_upload(t);
+    open_uploads(t);
     return open_http(t);
 }
 
@@ -211,6 +247,16 @@ static bool supervisor_is_gone(void)
     struct pollfd p = {.fd = child_lifeline_fd()};
 
     return p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+}
+
+static void drain_uploads(struct telemetry *t)
+{
+    if (!t->langfuse && !t->otlp)
+        daemon_drained(&t->daemon);
+    if (t->langfuse)
+        upload_drain(t->langfuse);
+    if (t->otlp)
+        upload_drain(t->otlp);
 }
 
 /* A supervisor stops the senders before us. When it dies, everybody drains at once: then we stay until the last sender
@@ -222,10 +268,8 @@ static void leave(void *arg)
     ingest_settle(t->ingest);
     if (supervisor_is_gone() && (clock_ms() < t->stay_until || !ingest_deserted(t->ingest)))
         loop_timer_set(t->loop, &t->leaving, clock_ms() + LOOK_EVERY_MS);
-    else if (t->upload)
-        upload_drain(t->upload);
     else
-        daemon_drained(&t->daemon);
+        drain_uploads(t);
 }
 
 static void drain(void *self)
@@ -248,8 +292,10 @@ static void fini(void *self)
     exposition_close(t->exposition);
     http_stop(t->http);
     exposition_free(t->exposition);
-    upload_free(t->upload);
+    upload_free(t->langfuse);
+    upload_free(t->otlp);
     ingest_free(t->ingest);
+    privacy_free(t->privacy);
     zwire_free(t->wire);
     spool_free(t->spool);
     metrics_free(t->metrics);

@@ -222,9 +222,11 @@ static void set_options(struct post *p, const struct post_conf *c)
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_USERAGENT, "atalaya/" ATALAYA_VERSION);
-    curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
-    curl_easy_setopt(e, CURLOPT_USERNAME, c->user);
-    curl_easy_setopt(e, CURLOPT_PASSWORD, c->password);
+    if (*c->user) {
+        curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+        curl_easy_setopt(e, CURLOPT_USERNAME, c->user);
+        curl_easy_setopt(e, CURLOPT_PASSWORD, c->password);
+    }
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
     curl_easy_setopt(e, CURLOPT_POST, 1L);
@@ -265,7 +267,7 @@ void post_free(struct post *p)
     free(p);
 }
 
-void post_send(struct post *p, const struct post_target *t, struct str body)
+static void start(struct post *p, const struct post_target *t)
 {
     buf_reset(&p->body);
     p->retry_after[0] = '\0';
@@ -273,8 +275,24 @@ void post_send(struct post *p, const struct post_target *t, struct str body)
     p->busy = true;
     curl_easy_setopt(p->easy, CURLOPT_URL, t->url);
     curl_easy_setopt(p->easy, CURLOPT_HTTPHEADER, t->headers);
-    curl_easy_setopt(p->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
-    curl_easy_setopt(p->easy, CURLOPT_POSTFIELDS, body.p);
     if (curl_multi_add_handle(p->client->multi, p->easy) != CURLM_OK)
         abort();
+}
+
+void post_send(struct post *p, const struct post_target *t, struct str body)
+{
+    curl_easy_setopt(p->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
+    curl_easy_setopt(p->easy, CURLOPT_POSTFIELDS, body.p);
+    start(p, t);
+}
+
+void post_get(struct post *p, const struct post_target *t)
+{
+    curl_easy_setopt(p->easy, CURLOPT_HTTPGET, 1L);
+    start(p, t);
+}
+
+void post_set_timeout(struct post *p, int64_t ms)
+{
+    curl_easy_setopt(p->easy, CURLOPT_TIMEOUT_MS, (long)ms);
 }

@@ -1,5 +1,5 @@
 /*
- * post.h - HTTP POST through libcurl's multi interface, driven by the loop
+ * post.h - HTTP POST, and a GET, through libcurl's multi interface, driven by the loop
  *
  * Purpose  the only file that includes curl.h. Connections are kept and used again; certificates are always
  *          verified; redirects are not followed.
@@ -21,7 +21,7 @@ struct post_target; /* where to, with which headers */
 struct post;
 
 struct post_conf {
-    const char *user; /* HTTP Basic */
+    const char *user; /* HTTP Basic; "" = none */
     const char *password;
     int64_t timeout_ms;
     const char *ca_file, *ca_dir; /* "" = the system's */
@@ -44,5 +44,7 @@ void post_target_free(struct post_target *t);
 struct post *post_new(struct post_client *c, void (*done)(void *arg, const struct post_answer *a), void *arg);
 void post_free(struct post *p); /* a request under way is given up, without `done` */
 void post_send(struct post *p, const struct post_target *t, struct str body);
+void post_get(struct post *p, const struct post_target *t); /* instead of post_send(), for all its life */
+void post_set_timeout(struct post *p, int64_t ms);          /* in place of the client's */
 
 #endif

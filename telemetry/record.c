@@ -57,12 +57,13 @@ static struct str cleaned(struct buf *scratch, struct str s)
     return (struct str){scratch->data + from, scratch->len - from};
 }
 
-static int64_t row_bytes(const struct record *r)
+void record_measure(struct record *r)
 {
-    return (int64_t)(ROW_BYTES + r->request_id.n + r->trace_id.n + r->generation_id.n + r->parent_id.n +
-                     r->user_id.n + r->question.n + r->answer.n + r->model.n + r->error.n + r->error_text.n +
-                     r->attempts.n + r->score_id.n + r->score_name.n + r->score_type.n + r->score_text.n +
-                     r->comment.n + r->session_id.n + r->tags.n + r->metadata.n + r->cache.n);
+    r->bytes =
+        (int64_t)(ROW_BYTES + r->request_id.n + r->trace_id.n + r->generation_id.n + r->parent_id.n +
+                  r->user_id.n + r->question.n + r->answer.n + r->model.n + r->error.n + r->error_text.n +
+                  r->attempts.n + r->score_id.n + r->score_name.n + r->score_type.n + r->score_text.n +
+                  r->comment.n + r->session_id.n + r->tags.n + r->metadata.n + r->cache.n);
 }
 
 void record_of_event(struct record *r, const struct event *e, struct buf *scratch)
@@ -123,7 +124,7 @@ void record_of_event(struct record *r, const struct event *e, struct buf *scratc
         .usage_estimated = e->usage_estimated,
         .first_token_us = e->first_token_us > 0 ? e->first_token_us : 0,
     };
-    r->bytes = row_bytes(r);
+    record_measure(r);
 }
 
 bool record_wanted(const struct event *e)

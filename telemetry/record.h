@@ -19,7 +19,15 @@
 #include "common/base/buf.h"
 #include "common/wire/event.h"
 
-enum record_stage { RECORD_NEW, RECORD_TRACE_SENT };
+/* What has been done about a record; each destination has its own. */
+enum record_stage {
+    RECORD_NEW,
+    RECORD_TRACE_SENT = 1,  /* Langfuse has the trace */
+    RECORD_SCORES_SENT = 2, /* and its scores */
+    RECORD_EXPORTED = 4,    /* the OTLP backend has it */
+    RECORD_IN_LANGFUSE = RECORD_TRACE_SENT | RECORD_SCORES_SENT,
+    RECORD_EVERYWHERE = RECORD_IN_LANGFUSE | RECORD_EXPORTED,
+};
 
 struct record {
     int64_t seq; /* given by the spool */
@@ -54,6 +62,9 @@ struct record {
 
 /* scratch has a max of RECORD_BYTES_MAX. */
 void record_of_event(struct record *r, const struct event *e, struct buf *scratch);
+
+/* Sets `bytes` anew: after texts have changed. */
+void record_measure(struct record *r);
 
 /* An event without well-formed ids is counted, but it cannot become a trace or a score. */
 bool record_wanted(const struct event *e);

@@ -34,7 +34,7 @@ bool redact_is_off(const struct redact *r);
 
 void redact_text(const struct redact *r, struct buf *out, struct str text);
 
-/* The same for each string and number in a JSON text that jsonscan() takes; the rest stays byte for byte. */
+/* The same for each string and number in a JSON text (jsonwalk_can()); the rest stays byte for byte. */
 void redact_json(const struct redact *r, struct buf *out, struct str json);
 
 #endif

@@ -102,11 +102,14 @@ enum statement {
     PUT_SERIES,
     OLDEST_ROWS,
     EXPIRED_ROWS,
-    MARK_SENT,
+    MARK,
+    SUM_DONE,
+    DELETE_DONE,
     SUM_RANGE,
     DELETE_RANGE,
     SCAN,
     FIRST,
+    SUM_ALIVE,
     BURY,
     WANT,
     WANTED,
@@ -120,8 +123,9 @@ enum statement {
 };
 
 #define COLUMNS "seq, " DATA
-#define DATA                                                                                                 \
-    "stage, bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated, chat,"  \
+#define DATA    "stage, " REST
+#define REST                                                                                                 \
+    "bytes, start_us, duration_us, queue_us, worker_us, status, dispatches, tries, truncated, chat,"         \
     " stream, usage_estimated, request_id, trace_id, generation_id, parent_id, model, error, error_text,"    \
     " attempts, user_id, question, answer, score_id, score_name, score_type, score_text, comment,"           \
     " session_id, tags, metadata, cache, prompt_tokens, completion_tokens, total_tokens, cached_tokens,"     \
@@ -144,6 +148,8 @@ enum {
     AT_REASON, /* of dead letters only */
 };
 
+#define DONE "seq BETWEEN ?1 AND ?2 AND (stage | ?3) & ?4 = ?4"
+
 #define TEN_PLACES "?,?,?,?,?,?,?,?,?,?"
 
 #define TEXT_OF(x)  TEXT_OF2(x)
@@ -163,13 +169,20 @@ static const char *const sql[STATEMENTS] = {
     [PUT_SERIES] = "INSERT OR REPLACE INTO series(metric, labels, created, value, buckets) VALUES(?,?,?,?,?)",
     [OLDEST_ROWS] = "SELECT seq, bytes FROM record ORDER BY seq LIMIT " TEXT_OF(TRIM_ROWS),
     [EXPIRED_ROWS] = "SELECT seq, bytes, start_us < ?1 FROM record ORDER BY seq LIMIT " TEXT_OF(TRIM_ROWS),
-    [MARK_SENT] = "UPDATE record SET stage=1 WHERE seq BETWEEN ? AND ?",
+    [MARK] = "UPDATE record SET stage = stage | ?3 WHERE seq BETWEEN ?1 AND ?2",
+    [SUM_DONE] = "SELECT count(*), total(bytes) FROM record WHERE " DONE,
+    [DELETE_DONE] = "DELETE FROM record WHERE " DONE,
     [SUM_RANGE] = "SELECT count(*), total(bytes) FROM record WHERE seq BETWEEN ? AND ?",
     [DELETE_RANGE] = "DELETE FROM record WHERE seq BETWEEN ? AND ?",
-    [SCAN] = "SELECT " COLUMNS " FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq",
+    [SCAN] = "SELECT " COLUMNS
+             " FROM record WHERE seq BETWEEN ?1 AND ?2 AND (?3 = 0 OR stage & ?3 <> ?3) ORDER BY seq",
     [FIRST] = "SELECT seq, start_us FROM record ORDER BY seq LIMIT 1",
-    [BURY] = "INSERT INTO dead_letter(" COLUMNS ", reason, since_us) SELECT " COLUMNS
-             ", ?3, ?4 FROM record WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
+    [SUM_ALIVE] = "SELECT count(*), total(bytes) FROM record WHERE seq BETWEEN ? AND ?"
+                  " AND seq NOT IN (SELECT seq FROM dead_letter)",
+    [BURY] = "INSERT INTO dead_letter(seq, stage, " REST ", reason, since_us) SELECT seq, ?3, " REST
+             ", ?4, ?5 FROM record WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq"
+             " ON CONFLICT(seq) DO UPDATE SET stage = stage & excluded.stage,"
+             " reason = dead_letter.reason || '; ' || excluded.reason",
     [WANT] = "UPDATE dead_letter SET wanted=1 WHERE seq BETWEEN ? AND ?",
     [WANTED] = "SELECT count(*), total(bytes) FROM dead_letter WHERE wanted=1",
     [REVIVE] = "INSERT INTO record(" DATA ") SELECT " DATA " FROM dead_letter WHERE wanted=1 ORDER BY rowid",
@@ -709,27 +722,59 @@ static void bind_range(sqlite3_stmt *st, int64_t first, int64_t last)
     sqlite3_bind_int64(st, 2, last);
 }
 
-int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count)
+/* What a statement of the form "SELECT count(*), total(bytes)", its parameters bound, says. */
+static int sum(struct spool *s, enum statement which, int64_t *n, int64_t *bytes)
 {
-    sqlite3_stmt *sum = s->st[SUM_RANGE];
+    sqlite3_stmt *st = s->st[which];
+    int rc = sqlite3_step(st);
 
-    bind_range(sum, first, last);
-    int rc = sqlite3_step(sum);
-    int64_t n = rc == SQLITE_ROW ? sqlite3_column_int64(sum, 0) : 0;
-    int64_t bytes = rc == SQLITE_ROW ? sqlite3_column_int64(sum, 1) : 0;
-    sqlite3_reset(sum);
-    if (rc != SQLITE_ROW)
-        return fail(s, rc, "be read");
-    *count = n;
-    if (n == 0)
-        return 0;
-    bind_range(s->st[DELETE_RANGE], first, last);
-    rc = run(s, DELETE_RANGE, "delete records");
+    *n = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+    *bytes = rc == SQLITE_ROW ? sqlite3_column_int64(st, 1) : 0;
+    sqlite3_reset(st);
+    return rc == SQLITE_ROW ? 0 : fail(s, rc, "be read");
+}
+
+/* Deletes what the first statement has counted; both with their parameters bound. */
+static int delete_summed(struct spool *s, enum statement which_sum, enum statement which, int64_t first,
+                         int64_t *n)
+{
+    int64_t bytes;
+    int rc = sum(s, which_sum, n, &bytes);
+
+    if (rc < 0 || *n == 0)
+        return rc;
+    rc = run(s, which, "delete records");
     if (rc < 0)
         return rc;
-    s->now.records -= n;
+    s->now.records -= *n;
     s->now.bytes -= bytes;
     return first <= s->now.first ? find_first(s) : 0;
+}
+
+int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count)
+{
+    bind_range(s->st[SUM_RANGE], first, last);
+    bind_range(s->st[DELETE_RANGE], first, last);
+    return delete_summed(s, SUM_RANGE, DELETE_RANGE, first, count);
+}
+
+int spool_settle(struct spool *s, int64_t first, int64_t last, int64_t done, int64_t needed, int64_t *count)
+{
+    static const enum statement both[] = {SUM_DONE, DELETE_DONE};
+
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        bind_range(s->st[both[i]], first, last);
+        sqlite3_bind_int64(s->st[both[i]], 3, done);
+        sqlite3_bind_int64(s->st[both[i]], 4, needed);
+    }
+    int rc = delete_summed(s, SUM_DONE, DELETE_DONE, first, count);
+    if (rc < 0 || *count == last - first + 1)
+        return rc;
+    bind_range(s->st[MARK], first, last);
+    sqlite3_bind_int64(s->st[MARK], 3, done);
+    rc = run(s, MARK, "mark records");
+    *count += rc == 0 ? sqlite3_changes(s->db) : 0;
+    return rc;
 }
 
 /* The last of the oldest rows, at most TRIM_ROWS, whose going frees `need` bytes. Counts them. */
@@ -848,27 +893,24 @@ int spool_squeeze(struct spool *s, int64_t bytes, struct spool_trimmed *t)
     return trim_to(s, held - (bytes > held / 10 ? bytes : held / 10), t);
 }
 
-int spool_mark_sent(struct spool *s, int64_t first, int64_t last)
-{
-    bind_range(s->st[MARK_SENT], first, last);
-    return run(s, MARK_SENT, "mark records");
-}
-
-int spool_bury(struct spool *s, int64_t first, int64_t last, struct str reason, int64_t *count)
+int spool_bury(struct spool *s, int64_t first, int64_t last, int64_t stage, struct str reason)
 {
     sqlite3_stmt *st = s->st[BURY];
-    int64_t before = s->now.bytes;
+    int64_t n, bytes;
 
-    bind_range(st, first, last);
-    bind_text(st, 3, reason);
-    sqlite3_bind_int64(st, 4, wall_us());
-    int rc = run(s, BURY, "bury records");
-    if (rc == 0)
-        rc = spool_delete(s, first, last, count);
+    bind_range(s->st[SUM_ALIVE], first, last);
+    int rc = sum(s, SUM_ALIVE, &n, &bytes);
     if (rc < 0)
         return rc;
-    s->now.letters += *count;
-    s->now.letter_bytes += before - s->now.bytes;
+    bind_range(st, first, last);
+    sqlite3_bind_int64(st, 3, stage);
+    bind_text(st, 4, reason);
+    sqlite3_bind_int64(st, 5, wall_us());
+    rc = run(s, BURY, "bury records");
+    if (rc < 0)
+        return rc;
+    s->now.letters += n;
+    s->now.letter_bytes += bytes;
     return 0;
 }
 
@@ -882,17 +924,12 @@ int spool_want(struct spool *s, int64_t first, int64_t last, int64_t *count)
 
 int spool_revive(struct spool *s, int64_t *count)
 {
-    sqlite3_stmt *st = s->st[WANTED];
-    int rc = sqlite3_step(st);
-    int64_t n = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
-    int64_t bytes = rc == SQLITE_ROW ? sqlite3_column_int64(st, 1) : 0;
+    int64_t n, bytes;
+    int rc = sum(s, WANTED, &n, &bytes);
 
-    sqlite3_reset(st);
     *count = 0;
-    if (rc != SQLITE_ROW)
-        return fail(s, rc, "be read");
-    if (n == 0)
-        return 0;
+    if (rc < 0 || n == 0)
+        return rc;
     rc = run(s, REVIVE, "take records back");
     if (rc == 0)
         s->now.last = sqlite3_last_insert_rowid(s->db);
@@ -957,7 +994,16 @@ static int begin_scan(struct spool *s, enum statement which, int64_t first, int6
 
 int spool_scan(struct spool *s, int64_t first, int64_t last)
 {
-    return begin_scan(s, SCAN, first, last);
+    return spool_scan_open(s, first, last, 0);
+}
+
+int spool_scan_open(struct spool *s, int64_t first, int64_t last, int64_t done)
+{
+    int rc = begin_scan(s, SCAN, first, last);
+
+    if (rc == 0)
+        sqlite3_bind_int64(s->st[SCAN], 3, done);
+    return rc;
 }
 
 int spool_scan_letters(struct spool *s, int64_t first, int64_t last)

@@ -79,10 +79,13 @@ int spool_trim(struct spool *s, int64_t now_us, struct spool_trimmed *t) NODISCA
 bool spool_expired(struct spool *s, int64_t now_us); /* a trim would drop something for its age */
 /* The disk is full: the oldest go, a tenth of all or more, for `bytes` that come in the same transaction. */
 int spool_squeeze(struct spool *s, int64_t bytes, struct spool_trimmed *t) NODISCARD;
-int spool_mark_sent(struct spool *s, int64_t first, int64_t last) NODISCARD;
 int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count) NODISCARD;
-/* Dead letters keep the number that they had; what comes back gets a new one, as if it had just been put. */
-int spool_bury(struct spool *s, int64_t first, int64_t last, struct str reason, int64_t *count) NODISCARD;
+/* Adds `done` to the stage of rows; those that have all of `needed` go. *count: how many were still there. */
+int spool_settle(struct spool *s, int64_t first, int64_t last, int64_t done, int64_t needed,
+                 int64_t *count) NODISCARD;
+/* Copies rows to the dead letters, where they have another stage: what is not in it is to be done when they come back.
+ * They keep the number that they had; what comes back gets a new one, as if it had just been put. */
+int spool_bury(struct spool *s, int64_t first, int64_t last, int64_t stage, struct str reason) NODISCARD;
 int spool_want(struct spool *s, int64_t first, int64_t last, int64_t *count) NODISCARD;
 int spool_revive(struct spool *s, int64_t *count) NODISCARD; /* those that are wanted; cheap when none is */
 int spool_commit(struct spool *s) NODISCARD;
@@ -95,6 +98,8 @@ void spool_relax(struct spool *s); /* is there space again? Cheap: ask every few
 
 /* Rows with first <= seq <= last, in order. spool_next(): 1 a row, 0 the end. */
 int spool_scan(struct spool *s, int64_t first, int64_t last) NODISCARD;
+int spool_scan_open(struct spool *s, int64_t first, int64_t last,
+                    int64_t done) NODISCARD; /* those that lack some of `done` */
 int spool_next(struct spool *s, struct record *r) NODISCARD;
 void spool_scan_end(struct spool *s);
 

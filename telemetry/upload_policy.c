@@ -22,9 +22,12 @@ static bool is_web_page(struct str body)
 
 static enum upload_action on_success(enum upload_target target, int status, struct str body)
 {
-    if (is_web_page(body)) /* something else lives at this address */
+    bool batch = target == UPLOAD_BATCH || target == UPLOAD_SCORES;
+
+    /* Something else lives at this address. A collector's answer is binary, and may begin with a newline. */
+    if (target == UPLOAD_SPANS ? body.n && *body.p == '<' : is_web_page(body))
         return UPLOAD_HOLD;
-    return target == UPLOAD_SCORES && status != 207 ? UPLOAD_HOLD : UPLOAD_DONE;
+    return batch && status != 207 ? UPLOAD_HOLD : UPLOAD_DONE;
 }
 
 enum upload_action upload_action(enum upload_target target, int status, struct str body)

@@ -1,5 +1,5 @@
 /*
- * upload_policy.h - what an answer of Langfuse means for what was sent
+ * upload_policy.h - what an answer of Langfuse, or of an OTLP backend, means for what was sent
  *
  * Purpose  pure functions, tested by tables. Nothing here loses data that another try could save: only a request
  *          that names one record, refused as malformed, is given up.
@@ -15,10 +15,16 @@
 
 #include "common/base/str.h"
 
-enum upload_target { UPLOAD_TRACES, UPLOAD_SCORES };
+enum upload_target {
+    UPLOAD_TRACES, /* OTLP to Langfuse */
+    UPLOAD_BATCH,  /* traces in an ingestion batch */
+    UPLOAD_SCORES, /* scores in an ingestion batch */
+    UPLOAD_SPANS,  /* OTLP to somebody else */
+    UPLOAD_TARGETS,
+};
 
 enum upload_action {
-    UPLOAD_DONE,    /* taken; scores: look at each event */
+    UPLOAD_DONE,    /* taken; a batch: look at each event */
     UPLOAD_RETRY,   /* again, with backoff */
     UPLOAD_HOLD,    /* the configuration or the account is wrong: keep everything, probe slowly */
     UPLOAD_SMALLER, /* too large: halve, then trim */

@@ -72,6 +72,7 @@
 #define METADATA_MAX   (16 * KIB)
 
 #define REDACT_PREFIXES_MAX 32 /* of REDACT_PREFIXES */
+#define OTEL_PAIRS_MAX      32 /* of OTEL_RESOURCE_ATTRIBUTES, and of OTEL_EXPORTER_OTLP_HEADERS */
 
 #define FEEDBACK_ID_MAX      64 /* of a client's score, in bytes like the next three */
 #define FEEDBACK_NAME_MAX    KIB
@@ -84,7 +85,7 @@
 #define METRIC_LABEL_MAX  128
 #define METRIC_PAGE_MAX   (8 * MIB)
 
-#define UPLOAD_FLIGHTS     4       /* requests to Langfuse at once */
+#define UPLOAD_FLIGHTS     4       /* requests to one destination at once */
 #define UPLOAD_BATCH_BYTES 2500000 /* of one request, before compression */
 #define UPLOAD_BATCH_MAX   2000    /* records of one request */
 #define UPLOAD_ANSWER_MAX  (8 * MIB)

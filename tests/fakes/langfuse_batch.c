@@ -238,8 +238,10 @@ static void judge(struct langfuse *l, const json_t *b)
         violation(l, "environment is no [a-z0-9_-]{1,40}: it is changed or refused");
     if (json_object_get(usage, "prompt_tokens"))
         violation(l, "usage in snake_case: it is lost");
-    if (json_object_get(b, "usageDetails") && !at_least(l, 3, DETAILS_MINOR))
-        violation(l, "usageDetails: this version strips it");
+    if (json_object_get(b, "usageDetails") && !usage && !at_least(l, 3, DETAILS_MINOR))
+        violation(l, "usageDetails without usage: this version strips it");
+    if (usage && !json_object_get(b, "usageDetails") && at_least(l, 3, DETAILS_MINOR))
+        violation(l, "usage without usageDetails: cached and reasoning tokens are lost");
 }
 
 static void merge(json_t *into, json_t *from)

@@ -199,8 +199,9 @@ Test(batch, answers)
         const char *body, *out; /* NULL: cannot be read */
     } cases[] = {
         {"{\"successes\":[{\"id\":\"a\",\"status\":201}],\"errors\":[]}", "a=201() "},
-        {"{\"successes\":[],\"errors\":[{\"id\":\"b\",\"status\":400,\"message\":\"no\",\"error\":{}}]}",
-         "b=400(no) "},
+        {"{\"successes\":[],\"errors\":[{\"id\":\"b\",\"status\":400,\"message\":\"no\",\"error\":\"body.id: "
+         "none\"}]}",
+         "b=400(no: body.id: none) "},
         {"{\"errors\":[{\"id\":7}],\"successes\":[null]}", "=0() =0() "},
         {"{\"successes\":[]}", NULL},
         {"<html>", NULL},

@@ -24,13 +24,21 @@ static Otlp__ExportTraceServiceRequest *decode(struct otlp *o, struct buf *all)
     return q;
 }
 
+static struct trace_conf conf;
+
+static struct otlp *begin(const char *environment, const char *release)
+{
+    conf = (struct trace_conf){environment, release, "1.2.3", "", 0};
+    return langfuse_otlp_new(&conf);
+}
+
 static void add(struct otlp *o, const struct event *e)
 {
     struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
     struct record r;
 
     record_of_event(&r, e, &scratch);
-    otlp_add(o, &r);
+    langfuse_otlp_add(o, &conf, &r);
     buf_free(&scratch);
 }
 
@@ -72,7 +80,7 @@ static int64_t number(const Otlp__Span *s, const char *key)
 
 Test(otlp, one_question)
 {
-    struct otlp *o = otlp_new("staging", "v7");
+    struct otlp *o = begin("staging", "v7");
     struct buf all = BUF_INIT(MIB);
     struct event e = support_event(0x1f);
 
@@ -122,7 +130,7 @@ Test(otlp, one_question)
 
 Test(otlp, nothing_is_sent_that_is_not_known)
 {
-    struct otlp *o = otlp_new("", "");
+    struct otlp *o = begin("", "");
     struct buf all = BUF_INIT(MIB);
     struct event e = support_event(1);
 
@@ -165,7 +173,7 @@ Test(otlp, usage_does_not_overlap)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct otlp *o = otlp_new("", "");
+        struct otlp *o = begin("", "");
         struct buf all = BUF_INIT(MIB);
         struct event e = support_event(1);
         e.prompt_tokens = cases[i].prompt;
@@ -187,7 +195,7 @@ Test(otlp, usage_does_not_overlap)
 
 Test(otlp, joins_the_callers_trace)
 {
-    struct otlp *o = otlp_new("", "");
+    struct otlp *o = begin("", "");
     struct buf all = BUF_INIT(MIB);
     struct event e = support_event(1);
     char longest[129] = ""; /* as long as a request id may be */
@@ -214,7 +222,7 @@ Test(otlp, joins_the_callers_trace)
 
 Test(otlp, attempts_are_children_with_ids_that_stay)
 {
-    struct otlp *o = otlp_new("", "");
+    struct otlp *o = begin("", "");
     struct buf all = BUF_INIT(MIB), again = BUF_INIT(MIB);
     struct event e = support_event(5);
     struct event_attempt a[2] = {
@@ -266,7 +274,7 @@ Test(otlp, attempts_are_children_with_ids_that_stay)
 
 Test(otlp, gzip_holds_the_same_bytes)
 {
-    struct otlp *o = otlp_new("dev", "");
+    struct otlp *o = begin("dev", "");
     struct gzip *z = gzip_new();
     struct buf all = BUF_INIT(MIB), packed = BUF_INIT(MIB);
     static unsigned char out[MIB];

@@ -64,7 +64,8 @@ static void bury(struct spool *s, int64_t first, int64_t last, const char *reaso
     int64_t n = 0;
 
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_bury(s, first, last, str_of(reason), &n), 0);
+    cr_assert_eq(spool_bury(s, first, last, RECORD_NEW, str_of(reason)), 0);
+    cr_assert_eq(spool_delete(s, first, last, &n), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_assert_eq(n, want);
 }
@@ -545,7 +546,8 @@ Test(spool, stages_and_deletion)
     cr_expect_eq(spool_waiting(s, 0), 10);
     cr_expect_eq(spool_waiting(s, 4), 6);
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_mark_sent(s, 4, 6), 0);
+    cr_assert_eq(spool_settle(s, 4, 6, RECORD_TRACE_SENT, RECORD_IN_LANGFUSE, &gone), 0);
+    cr_expect_eq(gone, 3);
     cr_assert_eq(spool_delete(s, 1, 3, &gone), 0);
     cr_expect_eq(gone, 3);
     cr_assert_eq(spool_delete(s, 8, 8, &gone), 0);

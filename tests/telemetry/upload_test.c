@@ -2,184 +2,25 @@
 #include "telemetry/upload.h"
 
 #include <criterion/criterion.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/clock.h"
 #include "common/base/limits.h"
-#include "telemetry/account.h"
-#include "tests/fakes/fixture.h"
-#include "tests/telemetry/support.h"
-
-struct bench {
-    char dir[SUPPORT_DIR_SIZE], url[64];
-    struct fixture fake;
-    struct loop *loop;
-    struct spool *spool;
-    struct metrics *metrics;
-    struct upload *upload;
-    struct upload_conf conf;
-    bool drained;
-    double wanted; /* value of the counter that a wait looks at */
-    const char *counter;
-};
-
-static void broken(void *arg, int error)
-{
-    (void)arg;
-    cr_assert_fail("the spool failed: %d", error);
-}
-
-static void drained(void *arg)
-{
-    struct bench *b = arg;
-
-    b->drained = true;
-}
-
-static struct bench *start(int64_t flush_at, const char *const args[])
-{
-    static struct bench b;
-
-    support_dir(b.dir);
-    b.fake = fixture_start("fake-langfuse", args);
-    snprintf(b.url, sizeof b.url, "http://127.0.0.1:%u", b.fake.port);
-    b.loop = loop_new();
-    b.spool = support_spool(b.dir, 1024 * (int64_t)MIB);
-    b.metrics = metrics_new();
-    account_begin(b.metrics);
-    b.conf = (struct upload_conf){.url = b.url,
-                                  .public_key = "pk-lf-test",
-                                  .secret_key = "sk-lf-test",
-                                  .environment = "test",
-                                  .release = "",
-                                  .ca_file = "",
-                                  .ca_dir = "",
-                                  .flush_at = flush_at,
-                                  .flush_interval_ms = 20,
-                                  .timeout_ms = 2000,
-                                  .broken = broken,
-                                  .drained = drained,
-                                  .arg = &b};
-    b.upload = upload_new(b.loop, &b.conf, b.spool, b.metrics);
-    return &b;
-}
-
-static void end(struct bench *b)
-{
-    upload_free(b->upload);
-    spool_free(b->spool);
-    metrics_free(b->metrics);
-    loop_free(b->loop);
-    fixture_stop(&b->fake);
-}
-
-static json_t *admin(struct bench *b, const char *method, const char *path, const char *body)
-{
-    struct got g = fixture_call(&b->fake, method, path, "Content-Type: application/json\r\n", str_of(body));
-    json_t *root = json_loadb(g.body.p, g.body.n, 0, NULL);
-
-    cr_assert_lt(g.status, 300, "%s: %.*s", path, (int)g.body.n, g.body.p);
-    got_free(&g);
-    return root;
-}
-
-static void behave(struct bench *b, const char *json)
-{
-    json_decref(admin(b, "POST", "/_admin/behaviour", json));
-}
-
-static int64_t stat(struct bench *b, const char *name)
-{
-    json_t *root = admin(b, "GET", "/_admin/stats", "");
-    int64_t n = json_integer_value(json_object_get(root, name));
-
-    cr_assert(json_object_get(root, name), "%s", name);
-    json_decref(root);
-    return n;
-}
-
-static double value(const struct bench *b, const char *series)
-{
-    struct buf out = BUF_INIT(METRIC_PAGE_MAX);
-    double v = 0;
-
-    metrics_print(b->metrics, METRICS_TEXT, &out);
-    const char *at = strstr(out.data, series);
-    if (at)
-        v = strtod(at + strlen(series), NULL);
-    buf_free(&out);
-    return v;
-}
-
-static bool reached(void *arg)
-{
-    struct bench *b = arg;
-
-    return value(b, b->counter) >= b->wanted;
-}
-
-static void wait_for(struct bench *b, const char *counter, double wanted)
-{
-    b->counter = counter;
-    b->wanted = wanted;
-    support_run(b->loop, reached, b);
-}
-
-#define UPLOADED "\natalaya_uploaded_records_total "
-#define DROPPED  "\natalaya_records_dropped_total"
-
-static void put(struct bench *b, unsigned first, unsigned last)
-{
-    support_put(b->spool, first, last);
-    upload_wake(b->upload);
-}
-
-/* n traces with two scores each, none twice, nothing that the real server would have lost. */
-static void expect_arrived(struct bench *b, int64_t n)
-{
-    cr_expect_eq(stat(b, "traces"), n);
-    cr_expect_eq(stat(b, "spans_unique"), n);
-    cr_expect_eq(stat(b, "scores_unique"), 2 * n);
-    cr_expect_eq(stat(b, "violations"), 0);
-    cr_expect_eq(spool_records(b->spool), 0);
-}
-
-static bool spool_is_empty(void *arg)
-{
-    const struct bench *b = arg;
-
-    return spool_records(b->spool) == 0;
-}
-
-static bool is_asked(void *arg)
-{
-    struct bench *b = arg;
-
-    return stat(b, "requests") >= b->wanted;
-}
-
-static void wait_for_requests(struct bench *b, double n)
-{
-    b->wanted = n;
-    support_run(b->loop, is_asked, b);
-}
-
-static const char *const plain[] = {NULL};
+#include "tests/telemetry/upload_bench.h"
 
 Test(upload, a_good_day)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
 
-    put(b, 1, 35);
-    wait_for(b, UPLOADED, 35);
-    expect_arrived(b, 35);
-    cr_expect_eq(stat(b, "spans_raw"), 35);
-    cr_expect_eq(stat(b, "scores_raw"), 70);
-    cr_expect_eq(stat(b, "requests"), 8, "four parcels, two requests each");
+    bench_put(b, 1, 35);
+    bench_wait(b, UPLOADED, 35);
+    bench_expect_arrived(b, 35);
+    cr_expect_eq(bench_stat(b, "spans_raw"), 35);
+    cr_expect_eq(bench_stat(b, "scores_raw"), 70);
+    cr_expect_eq(bench_stat(b, "requests"), 9, "its version, and four parcels of two requests each");
     cr_expect_eq(spool_bytes(b->spool), 0);
-    json_t *traces = admin(b, "GET", "/_admin/traces?traceId=00000000000000000000000000000007", "");
+    json_t *traces = bench_admin(b, "GET", "/_admin/traces?traceId=00000000000000000000000000000007", "");
     const json_t *t = json_array_get(json_object_get(traces, "traces"), 0);
     cr_expect_str_eq(json_string_value(json_object_get(t, "name")), "qa_chat");
     cr_expect_str_eq(json_string_value(json_object_get(t, "userId")), "user-7");
@@ -187,7 +28,7 @@ Test(upload, a_good_day)
     cr_expect_str_eq(json_string_value(json_object_get(t, "output")), "una respuesta");
     cr_expect_str_eq(json_string_value(json_object_get(t, "environment")), "test");
     json_decref(traces);
-    end(b);
+    bench_end(b);
 }
 
 /* Each bad day ends; then everything is there. Repetitions have the same ids. */
@@ -209,55 +50,55 @@ Test(upload, bad_days, .timeout = 120)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct bench *b = start(8, plain);
-        behave(b, cases[i].behaviour);
-        put(b, 1, 20);
-        wait_for(b, UPLOADED, 20);
-        expect_arrived(b, 20);
+        struct bench *b = bench_start(8, bench_plain);
+        bench_behave(b, cases[i].behaviour);
+        bench_put(b, 1, 20);
+        bench_wait(b, UPLOADED, 20);
+        bench_expect_arrived(b, 20);
         if (!cases[i].may_repeat) {
-            cr_expect_eq(stat(b, "spans_raw"), 20, "%s", cases[i].behaviour);
-            cr_expect_eq(stat(b, "scores_raw"), 40, "%s", cases[i].behaviour);
+            cr_expect_eq(bench_stat(b, "spans_raw"), 20, "%s", cases[i].behaviour);
+            cr_expect_eq(bench_stat(b, "scores_raw"), 40, "%s", cases[i].behaviour);
         }
-        cr_expect_eq(stat(b, "spans_changed"), 0);
-        cr_expect_float_eq(value(b, UPLOADED), 20, 0, "%s", cases[i].behaviour);
-        end(b);
+        cr_expect_eq(bench_stat(b, "spans_changed"), 0);
+        cr_expect_float_eq(bench_value(b, UPLOADED), 20, 0, "%s", cases[i].behaviour);
+        bench_end(b);
     }
 }
 
 Test(upload, retry_after_is_honoured)
 {
-    struct bench *b = start(8, plain);
+    struct bench *b = bench_start(8, bench_plain);
 
-    behave(b, "{\"status\":429,\"count\":1,\"retry_after\":1}");
+    bench_behave(b, "{\"status\":429,\"count\":1,\"retry_after\":1}");
     int64_t from = clock_ms();
-    put(b, 1, 2);
-    wait_for(b, UPLOADED, 2);
+    bench_put(b, 1, 2);
+    bench_wait(b, UPLOADED, 2);
     cr_expect_geq(clock_ms() - from, 1000);
-    end(b);
+    bench_end(b);
 }
 
 /* What one request was told holds for all: others that were in the air, and succeed, do not take it back. */
 Test(upload, a_wait_outlasts_the_luck_of_others)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
 
-    behave(b, "{\"slow_ms\":1200}");
-    put(b, 1, 30);
-    wait_for_requests(b, 3);
-    behave(b, "{\"status\":429,\"count\":1,\"retry_after\":2}");
+    bench_behave(b, "{\"slow_ms\":1200}");
+    bench_put(b, 1, 30);
+    bench_wait_for_requests(b, 3);
+    bench_behave(b, "{\"status\":429,\"count\":1,\"retry_after\":2}");
     int64_t from = clock_ms();
-    put(b, 31, 40);
-    wait_for(b, UPLOADED, 1);
+    bench_put(b, 31, 40);
+    bench_wait(b, UPLOADED, 1);
     cr_expect_geq(clock_ms() - from, 2000, "not even the scores of the lucky ones");
-    wait_for(b, UPLOADED, 40);
-    expect_arrived(b, 40);
-    cr_expect_eq(stat(b, "spans_raw"), 40);
-    end(b);
+    bench_wait(b, UPLOADED, 40);
+    bench_expect_arrived(b, 40);
+    cr_expect_eq(bench_stat(b, "spans_raw"), 40);
+    bench_end(b);
 }
 
 static json_t *the_score(struct bench *b, const char *path)
 {
-    json_t *scores = admin(b, "GET", path, "");
+    json_t *scores = bench_admin(b, "GET", path, "");
     json_t *s = json_incref(json_array_get(json_object_get(scores, "scores"), 0));
 
     json_decref(scores);
@@ -275,7 +116,7 @@ static const char *text_of(const json_t *o, const char *key)
 /* Scores of clients go between questions, also when Langfuse has never heard of the trace. */
 Test(upload, feedback_arrives)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
     struct event e = support_feedback(2), text = support_feedback(3), early = support_feedback(99);
 
     e.comment = str_of("bien, \"pero\"\n");
@@ -286,13 +127,13 @@ Test(upload, feedback_arrives)
     support_put(b->spool, 1, 3);
     support_put_event(b->spool, &e);
     support_put_event(b->spool, &text);
-    put(b, 4, 5);
+    bench_put(b, 4, 5);
     support_put_event(b->spool, &early);
     upload_wake(b->upload);
-    wait_for(b, UPLOADED, 8);
-    cr_expect_eq(stat(b, "traces"), 5);
-    cr_expect_eq(stat(b, "scores_unique"), 13);
-    cr_expect_eq(stat(b, "violations"), 0);
+    bench_wait(b, UPLOADED, 8);
+    cr_expect_eq(bench_stat(b, "traces"), 5);
+    cr_expect_eq(bench_stat(b, "scores_unique"), 13);
+    cr_expect_eq(bench_stat(b, "violations"), 0);
     cr_expect_eq(spool_records(b->spool), 0);
     json_t *s = the_score(b, "/_admin/scores?traceId=00000000000000000000000000000063");
     cr_expect_str_eq(text_of(s, "id"), "00000000-0000-4000-8000-000000000063");
@@ -300,7 +141,7 @@ Test(upload, feedback_arrives)
     cr_expect_str_eq(text_of(s, "timestamp"), "2023-11-14T22:13:21.000Z");
     cr_expect_str_eq(text_of(s, "environment"), "test");
     json_decref(s);
-    end(b);
+    bench_end(b);
 }
 
 /* P3: sent again, it is the same score. */
@@ -314,58 +155,58 @@ Test(upload, feedback_on_bad_days, .timeout = 120)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(behaviours); i++) {
-        struct bench *b = start(4, plain);
-        behave(b, behaviours[i]);
+        struct bench *b = bench_start(4, bench_plain);
+        bench_behave(b, behaviours[i]);
         for (unsigned n = 1; n <= 6; n++) {
             struct event e = support_feedback(n);
             support_put_event(b->spool, &e);
         }
-        put(b, 1, 2);
-        wait_for(b, UPLOADED, 8);
-        cr_expect_eq(stat(b, "scores_unique"), 10, "%s", behaviours[i]);
-        cr_expect_eq(stat(b, "traces"), 2);
-        cr_expect_eq(stat(b, "violations"), 0);
+        bench_put(b, 1, 2);
+        bench_wait(b, UPLOADED, 8);
+        cr_expect_eq(bench_stat(b, "scores_unique"), 10, "%s", behaviours[i]);
+        cr_expect_eq(bench_stat(b, "traces"), 2);
+        cr_expect_eq(bench_stat(b, "violations"), 0);
         cr_expect_eq(spool_records(b->spool), 0);
-        end(b);
+        bench_end(b);
     }
 }
 
 /* Somebody has edited the file: one score that Langfuse refuses, alone, by its verdict in a batch of good ones. */
 Test(upload, refused_feedback_is_dropped_and_counted)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
     struct event good = support_feedback(1), bad = support_feedback(2);
 
     bad.score_type = str_of("numeric");
-    put(b, 1, 1);
+    bench_put(b, 1, 1);
     support_put_event(b->spool, &bad);
     support_put_event(b->spool, &good);
     upload_wake(b->upload);
-    wait_for(b, UPLOADED, 2);
-    wait_for(b, DROPPED "{reason=\"rejected\"} ", 1);
-    cr_expect_float_eq(value(b, UPLOADED), 2, 0);
-    cr_expect_float_eq(value(b, "\natalaya_scores_rejected_total "), 1, 0);
-    cr_expect_eq(stat(b, "scores_unique"), 3);
+    bench_wait(b, UPLOADED, 2);
+    bench_wait(b, DROPPED "{reason=\"rejected\"} ", 1);
+    cr_expect_float_eq(bench_value(b, UPLOADED), 2, 0);
+    cr_expect_float_eq(bench_value(b, "\natalaya_scores_rejected_total "), 1, 0);
+    cr_expect_eq(bench_stat(b, "scores_unique"), 3);
     cr_expect_eq(spool_records(b->spool), 0);
-    end(b);
+    bench_end(b);
 }
 
 /* The same when the server refuses whole requests, so that it has to be found by halving. */
 Test(upload, feedback_that_is_refused_as_a_request)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
 
-    behave(b, "{\"status\":400,\"count\":3,\"route\":\"ingestion\"}");
+    bench_behave(b, "{\"status\":400,\"count\":3,\"route\":\"ingestion\"}");
     for (unsigned n = 1; n <= 2; n++) {
         struct event e = support_feedback(n);
         support_put_event(b->spool, &e);
     }
     upload_wake(b->upload);
-    wait_for(b, DROPPED "{reason=\"rejected\"} ", 2);
-    cr_expect_float_eq(value(b, "\natalaya_scores_rejected_total "), 2, 0);
-    cr_expect_float_eq(value(b, UPLOADED), 0, 0);
+    bench_wait(b, DROPPED "{reason=\"rejected\"} ", 2);
+    cr_expect_float_eq(bench_value(b, "\natalaya_scores_rejected_total "), 2, 0);
+    cr_expect_float_eq(bench_value(b, UPLOADED), 0, 0);
     cr_expect_eq(spool_records(b->spool), 0);
-    end(b);
+    bench_end(b);
 }
 
 static void put_shared(struct bench *b, unsigned n)
@@ -383,18 +224,18 @@ static void put_shared(struct bench *b, unsigned n)
  * is tried again, and belongs to the second. */
 Test(upload, questions_may_share_a_trace)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
 
-    behave(b, "{\"status\":500,\"count\":1,\"route\":\"ingestion\"}");
+    bench_behave(b, "{\"status\":500,\"count\":1,\"route\":\"ingestion\"}");
     put_shared(b, 1);
     put_shared(b, 2);
     upload_wake(b->upload);
-    wait_for(b, UPLOADED, 2);
-    cr_expect_eq(stat(b, "traces"), 1);
-    cr_expect_eq(stat(b, "spans_unique"), 2);
-    cr_expect_eq(stat(b, "scores_unique"), 4);
-    cr_expect_eq(stat(b, "violations"), 0);
-    json_t *all = admin(b, "GET", "/_admin/traces?traceId=0af7651916cd43dd8448eb211c80319c", "");
+    bench_wait(b, UPLOADED, 2);
+    cr_expect_eq(bench_stat(b, "traces"), 1);
+    cr_expect_eq(bench_stat(b, "spans_unique"), 2);
+    cr_expect_eq(bench_stat(b, "scores_unique"), 4);
+    cr_expect_eq(bench_stat(b, "violations"), 0);
+    json_t *all = bench_admin(b, "GET", "/_admin/traces?traceId=0af7651916cd43dd8448eb211c80319c", "");
     const json_t *observations =
         json_object_get(json_array_get(json_object_get(all, "traces"), 0), "observations");
     cr_assert_eq(json_array_size(observations), 2);
@@ -406,7 +247,7 @@ Test(upload, questions_may_share_a_trace)
                          i ? "request-2" : "request-1");
     }
     json_decref(all);
-    all = admin(b, "GET", "/_admin/scores?traceId=0af7651916cd43dd8448eb211c80319c", "");
+    all = bench_admin(b, "GET", "/_admin/scores?traceId=0af7651916cd43dd8448eb211c80319c", "");
     const json_t *s;
     size_t i;
     json_array_foreach(json_object_get(all, "scores"), i, s)
@@ -416,38 +257,38 @@ Test(upload, questions_may_share_a_trace)
             cr_expect_float_eq(json_number_value(json_object_get(s, "value")), first ? 0.1 : 0.2, 1e-9);
     }
     json_decref(all);
-    end(b);
+    bench_end(b);
 }
 
 /* What the spool has let go while it was under way has been counted as that, and is not counted again. */
 Test(upload, a_record_is_counted_once)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
     int64_t dropped = 0;
 
-    behave(b, "{\"slow_ms\":300,\"count\":2}");
-    put(b, 1, 10);
-    wait_for_requests(b, 1);
+    bench_behave(b, "{\"slow_ms\":300,\"count\":2}");
+    bench_put(b, 1, 10);
+    bench_wait_for_requests(b, 1);
     cr_assert_eq(spool_begin(b->spool), 0);
     cr_assert_eq(spool_delete(b->spool, 1, 4, &dropped), 0);
     cr_assert_eq(spool_commit(b->spool), 0);
     cr_assert_eq(dropped, 4);
-    wait_for(b, UPLOADED, 6);
-    support_run(b->loop, spool_is_empty, b);
-    cr_expect_float_eq(value(b, UPLOADED), 6, 0);
-    end(b);
+    bench_wait(b, UPLOADED, 6);
+    support_run(b->loop, bench_spool_is_empty, b);
+    cr_expect_float_eq(bench_value(b, UPLOADED), 6, 0);
+    bench_end(b);
 }
 
 Test(upload, too_large_is_halved)
 {
-    struct bench *b = start(64, plain);
+    struct bench *b = bench_start(64, bench_plain);
 
-    behave(b, "{\"max_body\":2000}");
-    put(b, 1, 40);
-    wait_for(b, UPLOADED, 40);
-    expect_arrived(b, 40);
-    cr_expect_gt(value(b, "\natalaya_uploads_total{result=\"too_large\",target=\"scores\"} "), 0);
-    end(b);
+    bench_behave(b, "{\"max_body\":2000}");
+    bench_put(b, 1, 40);
+    bench_wait(b, UPLOADED, 40);
+    bench_expect_arrived(b, 40);
+    cr_expect_gt(bench_value(b, "\natalaya_uploads_total{result=\"too_large\",target=\"scores\"} "), 0);
+    bench_end(b);
 }
 
 static void put_long(struct bench *b, unsigned n, size_t question, size_t answer)
@@ -474,42 +315,42 @@ static void put_long(struct bench *b, unsigned n, size_t question, size_t answer
 
 Test(upload, a_record_that_is_too_large_alone_is_trimmed)
 {
-    struct bench *b = start(64, plain);
+    struct bench *b = bench_start(64, bench_plain);
 
-    behave(b, "{\"max_body\":20000}");
+    bench_behave(b, "{\"max_body\":20000}");
     put_long(b, 1, 0, 100000);
     put_long(b, 2, 50000, 100000);
-    put(b, 3, 4);
-    wait_for(b, UPLOADED, 4);
-    expect_arrived(b, 4);
-    json_t *traces = admin(b, "GET", "/_admin/traces?traceId=00000000000000000000000000000001", "");
+    bench_put(b, 3, 4);
+    bench_wait(b, UPLOADED, 4);
+    bench_expect_arrived(b, 4);
+    json_t *traces = bench_admin(b, "GET", "/_admin/traces?traceId=00000000000000000000000000000001", "");
     const json_t *t = json_array_get(json_object_get(traces, "traces"), 0);
     cr_expect_str_eq(json_string_value(json_object_get(t, "input")), "question 1", "only the largest goes");
     cr_expect_str_eq(json_string_value(json_object_get(t, "output")),
                      "<truncated due to size exceeding limit>");
     json_decref(traces);
-    end(b);
+    bench_end(b);
 }
 
 Test(upload, what_never_fits_is_dropped_and_counted)
 {
-    struct bench *b = start(64, plain);
+    struct bench *b = bench_start(64, bench_plain);
 
-    behave(b, "{\"max_body\":50,\"route\":\"otel\"}");
-    put(b, 1, 1);
-    wait_for(b, DROPPED "{reason=\"too_large\"} ", 1);
+    bench_behave(b, "{\"max_body\":50,\"route\":\"otel\"}");
+    bench_put(b, 1, 1);
+    bench_wait(b, DROPPED "{reason=\"too_large\"} ", 1);
     cr_expect_eq(spool_records(b->spool), 0);
-    behave(b, "{}");
-    put(b, 2, 3);
-    wait_for(b, UPLOADED, 2);
-    expect_arrived(b, 2);
-    end(b);
+    bench_behave(b, "{}");
+    bench_put(b, 2, 3);
+    bench_wait(b, UPLOADED, 2);
+    bench_expect_arrived(b, 2);
+    bench_end(b);
 }
 
 /* Somebody has edited the file: this record's trace id makes Langfuse refuse the whole export. */
 Test(upload, a_refused_record_does_not_take_others_along)
 {
-    struct bench *b = start(64, plain);
+    struct bench *b = bench_start(64, bench_plain);
     struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
     struct event e = support_event(50);
     struct record r;
@@ -521,62 +362,51 @@ Test(upload, a_refused_record_does_not_take_others_along)
     cr_assert_eq(spool_begin(b->spool), 0);
     cr_assert_eq(spool_put(b->spool, &r), 0);
     cr_assert_eq(spool_commit(b->spool), 0);
-    put(b, 21, 40);
-    wait_for(b, UPLOADED, 40);
-    wait_for(b, DROPPED "{reason=\"rejected\"} ", 1);
-    cr_expect_eq(stat(b, "traces"), 40);
-    cr_expect_eq(stat(b, "scores_unique"), 80);
+    bench_put(b, 21, 40);
+    bench_wait(b, UPLOADED, 40);
+    bench_wait(b, DROPPED "{reason=\"rejected\"} ", 1);
+    cr_expect_eq(bench_stat(b, "traces"), 40);
+    cr_expect_eq(bench_stat(b, "scores_unique"), 80);
     cr_expect_eq(spool_records(b->spool), 0);
-    end(b);
+    bench_end(b);
     buf_free(&scratch);
 }
 
 Test(upload, wrong_keys_keep_everything)
 {
     static const char *const keys[] = {"--public-key", "pk-lf-test", "--secret-key", "sk-lf-other", NULL};
-    struct bench *b = start(4, keys);
+    struct bench *b = bench_start(4, keys);
 
-    put(b, 1, 30);
-    wait_for(b, "\natalaya_uploads_total{result=\"refused\",target=\"traces\"} ", 1);
+    bench_put(b, 1, 30);
+    bench_wait(b, "\natalaya_uploads_total{result=\"refused\",target=\"traces\"} ", 1);
     cr_expect_eq(spool_records(b->spool), 30);
     upload_drain(b->upload);
     cr_expect(b->drained, "there is nothing to wait for");
     cr_expect_eq(spool_records(b->spool), 30);
-    cr_expect_leq(stat(b, "requests"), UPLOAD_FLIGHTS, "one probe at a time, and slowly");
-    end(b);
-}
-
-Test(upload, a_server_without_the_route_keeps_everything)
-{
-    static const char *const old[] = {"--version", "2.95.12", NULL};
-    struct bench *b = start(4, old);
-
-    put(b, 1, 3);
-    wait_for(b, "\natalaya_uploads_total{result=\"refused\",target=\"traces\"} ", 1);
-    cr_expect_eq(spool_records(b->spool), 3);
-    end(b);
+    cr_expect_leq(bench_stat(b, "requests"), 1 + UPLOAD_FLIGHTS, "one probe at a time, and slowly");
+    bench_end(b);
 }
 
 /* A trace that was taken is not sent again by the next life; its scores are. */
 Test(upload, a_new_life_goes_on_where_the_old_one_was)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
 
-    behave(b, "{\"status\":500,\"route\":\"ingestion\"}");
-    put(b, 1, 10);
-    wait_for(b, "\natalaya_uploads_total{result=\"retry\",target=\"scores\"} ", 1);
+    bench_behave(b, "{\"status\":500,\"route\":\"ingestion\"}");
+    bench_put(b, 1, 10);
+    bench_wait(b, "\natalaya_uploads_total{result=\"retry\",target=\"scores\"} ", 1);
     upload_free(b->upload);
-    behave(b, "{}");
+    bench_behave(b, "{}");
     b->upload = upload_new(b->loop, &b->conf, b->spool, b->metrics);
-    wait_for(b, UPLOADED, 10);
-    expect_arrived(b, 10);
-    cr_expect_eq(stat(b, "spans_raw"), 10);
-    end(b);
+    bench_wait(b, UPLOADED, 10);
+    bench_expect_arrived(b, 10);
+    cr_expect_eq(bench_stat(b, "spans_raw"), 10);
+    bench_end(b);
 }
 
 Test(upload, a_failed_question_has_no_scores)
 {
-    struct bench *b = start(10, plain);
+    struct bench *b = bench_start(10, bench_plain);
     struct buf scratch = BUF_INIT(RECORD_BYTES_MAX);
     struct event e = support_event(1);
     struct record r;
@@ -589,44 +419,37 @@ Test(upload, a_failed_question_has_no_scores)
     cr_assert_eq(spool_put(b->spool, &r), 0);
     cr_assert_eq(spool_commit(b->spool), 0);
     upload_wake(b->upload);
-    wait_for(b, UPLOADED, 1);
-    cr_expect_eq(stat(b, "traces"), 1);
-    cr_expect_eq(stat(b, "scores"), 0);
-    cr_expect_eq(stat(b, "violations"), 0);
+    bench_wait(b, UPLOADED, 1);
+    cr_expect_eq(bench_stat(b, "traces"), 1);
+    cr_expect_eq(bench_stat(b, "scores"), 0);
+    cr_expect_eq(bench_stat(b, "violations"), 0);
     cr_expect_eq(spool_records(b->spool), 0);
-    end(b);
+    bench_end(b);
     buf_free(&scratch);
-}
-
-static bool is_drained(void *arg)
-{
-    const struct bench *b = arg;
-
-    return b->drained;
 }
 
 Test(upload, draining_sends_what_waits)
 {
-    struct bench *b = start(1000, plain);
+    struct bench *b = bench_start(1000, bench_plain);
 
     upload_free(b->upload);
     b->conf.flush_interval_ms = 3600000;
     b->upload = upload_new(b->loop, &b->conf, b->spool, b->metrics);
-    put(b, 1, 25);
+    bench_put(b, 1, 25);
     upload_drain(b->upload);
-    support_run(b->loop, is_drained, b);
-    expect_arrived(b, 25);
-    end(b);
+    support_run(b->loop, bench_is_drained, b);
+    bench_expect_arrived(b, 25);
+    bench_end(b);
 }
 
 Test(upload, draining_ends_when_langfuse_is_away)
 {
-    struct bench *b = start(5, plain);
+    struct bench *b = bench_start(5, bench_plain);
 
-    behave(b, "{\"down\":true}");
-    put(b, 1, 25);
+    bench_behave(b, "{\"down\":true}");
+    bench_put(b, 1, 25);
     upload_drain(b->upload);
-    support_run(b->loop, is_drained, b);
+    support_run(b->loop, bench_is_drained, b);
     cr_expect_eq(spool_records(b->spool), 25);
-    end(b);
+    bench_end(b);
 }
