@@ -6,12 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/attr.h"
 #include "common/base/log.h"
+#include "common/base/mem.h"
 #include "common/proc/child.h"
 #include "supervisor/check.h"
 #include "supervisor/lock.h"
 #include "supervisor/run.h"
 #include "supervisor/settings.h"
+#include "supervisor/spawn.h"
 #include "supervisor/status.h"
 
 #define OLD_KERNEL_FD_MAX 65536 /* without close_range(2); nobody hands down more */
@@ -27,6 +30,10 @@ static const char help[] =
     "                                                  is wrong; starts nothing; exit 0: good, 78: bad\n"
     "  atalaya status                                  what runs; exit 0: all ready, 1: not all, 3: not "
     "running\n"
+    "  atalaya telemetry dead-letters                  what Langfuse or the OTLP backend has refused for "
+    "good, and "
+    "why\n"
+    "  atalaya telemetry replay ID...|--all            send it again\n"
     "  atalaya version\n"
     "  atalaya help\n"
     "\n"
@@ -147,6 +154,38 @@ static int command_status(void)
     return code == EXIT_DONE ? status_show(run_dir) : code;
 }
 
+/* The file is telemetry's: its own program reads it, with its own environment. Returns only when it cannot be run. */
+static int command_telemetry(int n, char **words)
+{
+    static const struct {
+        const char *word, *option;
+    } commands[] = {{"dead-letters", "--dead-letters"}, {"replay", "--replay"}};
+    static struct settings s;
+    char option[32], name[64];
+
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (n == 0 || strcmp(words[0], commands[i].word) != 0)
+            continue;
+        log_init("supervisor", LOG_INFO);
+        dirs_probe();
+        s.wanted[ROLE_TELEMETRY] = true;
+        int code = settings_load(&s);
+        if (code != EXIT_DONE)
+            return code;
+        snprintf(name, sizeof name, "%s", kinds[ROLE_TELEMETRY].program);
+        snprintf(option, sizeof option, "%s", commands[i].option);
+        char **argv = xcalloc((size_t)n + 2, sizeof *argv);
+        argv[0] = name;
+        argv[1] = option;
+        memcpy(argv + 2, words + 1, (size_t)(n - 1) * sizeof *argv);
+        execve(s.programs[ROLE_TELEMETRY], argv, spawn_env(&kinds[ROLE_TELEMETRY], environ, &s));
+        log_error("cannot run %s: %s", s.programs[ROLE_TELEMETRY], strerror(errno));
+        return EXIT_ENVIRONMENT;
+    }
+    fputs("atalaya telemetry: dead-letters, or replay with numbers or --all\n", stderr);
+    return EXIT_USAGE;
+}
+
 static int usage(const char *what)
 {
     fprintf(stderr, "atalaya: %s; `atalaya help` lists the commands\n", what);
@@ -162,6 +201,8 @@ int main(int argc, char **argv)
         return command_run(argc - 2, argv + 2);
     if (strcmp(command, "check") == 0)
         return command_check(argc - 2, argv + 2);
+    if (strcmp(command, "telemetry") == 0)
+        return command_telemetry(argc - 2, argv + 2);
     if (argc > 2)
         return usage("too many arguments");
     if (strcmp(command, "status") == 0)

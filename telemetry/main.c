@@ -14,6 +14,7 @@
 #include "telemetry/exposition.h"
 #include "telemetry/http.h"
 #include "telemetry/ingest.h"
+#include "telemetry/letters.h"
 #include "telemetry/privacy.h"
 #include "telemetry/processes.h"
 #include "telemetry/upload.h"
@@ -31,6 +32,7 @@ struct telemetry {
     struct zwire *wire;
     struct ingest *ingest;
     struct privacy *privacy;
+    struct letters letters;
     struct upload *langfuse; /* NULL without keys */
     struct upload *otlp;     /* NULL without an endpoint */
     int drained;
@@ -239,6 +241,9 @@ static int init(void *self, struct loop *loop)
     if (code != EXIT_DONE)
         return code;
     open_uploads(t);
+    t->letters =
+        (struct letters){.loop = loop, .spool = t->spool, .revived = stored, .broken = broken, .arg = t};
+    letters_watch(&t->letters);
     return open_http(t);
 }
 
@@ -289,6 +294,7 @@ static void fini(void *self)
         loop_timer_clear(t->loop, &t->leaving);
     if (t->ingest)
         ingest_settle(t->ingest);
+    letters_stop(&t->letters);
     exposition_close(t->exposition);
     http_stop(t->http);
     exposition_free(t->exposition);
@@ -327,6 +333,10 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], "--metrics-doc") == 0)
         return print_metrics_doc();
+    if (argc == 2 && strcmp(argv[1], "--dead-letters") == 0)
+        return letters_print();
+    if (argc >= 2 && strcmp(argv[1], "--replay") == 0)
+        return letters_replay(argc - 2, argv + 2);
     t.daemon.self = &t;
     return daemon_run(&t.daemon, argc, argv);
 }

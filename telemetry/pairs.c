@@ -50,10 +50,10 @@ int pairs_read(char *text, struct pair *out, size_t max, size_t *n)
         if (!equals || *n == max)
             return -EINVAL;
         *equals = '\0';
-        struct pair p = {trim(item), trim(equals + 1)};
-        if (!*p.key || decode(p.key) < 0 || decode(p.value) < 0 || !*p.key)
+        char *key = trim(item), *value = trim(equals + 1);
+        if (decode(key) < 0 || decode(value) < 0 || !*key)
             return -EINVAL;
-        out[(*n)++] = p;
+        out[(*n)++] = (struct pair){key, value};
     }
     return 0;
 }

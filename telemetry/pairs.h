@@ -16,7 +16,7 @@
 #include "common/base/attr.h"
 
 struct pair {
-    char *key, *value;
+    const char *key, *value;
 };
 
 /* Writes into `text`, where the pairs then point. */

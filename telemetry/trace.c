@@ -83,6 +83,5 @@ bool trace_is_sampled(struct str trace_id, double rate)
 {
     if (rate >= 1 || trace_id.n != 32)
         return true;
-    uint64_t low = number_of((struct str){trace_id.p + 16, 16});
-    return (double)low < rate * 18446744073709551616.0;
+    return number_of((struct str){trace_id.p + 16, 16}) < (uint64_t)(rate * 0x1p64);
 }
