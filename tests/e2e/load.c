@@ -94,6 +94,14 @@ size_t load_done(struct load *l)
     return atomic_load(&l->done);
 }
 
+size_t load_stop(struct load *l)
+{
+    size_t asked = atomic_exchange(&l->next, l->total);
+
+    load_outcomes(l);
+    return asked < l->total ? asked : l->total;
+}
+
 bool load_finished(struct load *l)
 {
     return load_done(l) == l->total;

@@ -31,6 +31,7 @@ struct load *load_start(uint16_t port, size_t total, size_t clients);
 bool load_finished(struct load *l);
 size_t load_done(struct load *l);                         /* outcomes so far */
 const struct load_outcome *load_outcomes(struct load *l); /* waits; `total` of them */
+size_t load_stop(struct load *l); /* asks no more; how many have been asked, the first of the outcomes */
 void load_free(struct load *l);
 
 #endif
