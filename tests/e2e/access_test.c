@@ -264,6 +264,16 @@ Test(access, ready_means_that_a_question_can_be_answered)
     e2e_end(e);
 }
 
+/* Of an empty object, or of a path whose parameter is its own name. */
+static int expected(const char *path, bool post)
+{
+    if (strcmp(path, "/v1/models/{model}") == 0)
+        return 404;
+    if (post)
+        return strncmp(path, "/v1/", 4) == 0 ? 400 : 422;
+    return strcmp(path, "/redoc") == 0 ? 307 : 200;
+}
+
 /* What the gateway serves about itself. */
 Test(access, the_page_and_the_description)
 {
@@ -292,10 +302,7 @@ Test(access, the_page_and_the_description)
         {
             bool post = strcmp(method, "post") == 0;
             struct http_reply got = call(e->port, post ? "POST" : "GET", path, NULL, post ? "{}" : NULL);
-            cr_expect(got.status == (post                          ? 422
-                                     : strcmp(path, "/redoc") == 0 ? 307
-                                                                   : 200),
-                      "%s: %d", path, got.status);
+            cr_expect(got.status == expected(path, post), "%s: %d", path, got.status);
             http_reply_free(&got);
         }
     }
