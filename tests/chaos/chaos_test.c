@@ -127,7 +127,7 @@ Test(chaos, workers_die_twice_a_second)
  */
 Test(chaos, telemetry_dies_again_and_again)
 {
-    struct scale s = scale_of((struct scale){1000, 20, 1200, 3}, (struct scale){98000, 80, 600, 50});
+    struct scale s = scale_of((struct scale){1000, 20, 1200, 3}, (struct scale){180000, 80, 400, 50});
     struct e2e *e = e2e_new();
 
     e2e_tell(&e->openai, "/_admin/defaults", "{\"echo\":true,\"latency_ms\":100,\"jitter_ms\":100}");
