@@ -40,7 +40,20 @@ static void clear(void)
                                         "APP_ENV",
                                         "TELEMETRY_PORT",
                                         "TELEMETRY_HOST",
-                                        "SPOOL_MAX_BYTES"};
+                                        "SPOOL_MAX_BYTES",
+                                        "LANGFUSE_SAMPLE_RATE",
+                                        "LANGFUSE_PROMPT_NAME",
+                                        "LANGFUSE_PROMPT_VERSION",
+                                        "CAPTURE_CONTENT",
+                                        "CAPTURE_HASH_KEY",
+                                        "REDACT",
+                                        "REDACT_PREFIXES",
+                                        "OTEL_EXPORTER_OTLP_ENDPOINT",
+                                        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                                        "OTEL_EXPORTER_OTLP_HEADERS",
+                                        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+                                        "OTEL_RESOURCE_ATTRIBUTES",
+                                        "OTEL_SERVICE_NAME"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         unsetenv(names[i]);
@@ -108,5 +121,59 @@ Test(conf, out_of_range, .init = clear)
         cr_expect_eq(telemetry_conf_load(&c), -EINVAL, "%s", cases[i][0]);
         telemetry_conf_free(&c);
         unsetenv(cases[i][0]);
+    }
+}
+
+/* What these say together, as the SDKs and OpenTelemetry have it. */
+Test(conf, otlp_backend, .init = clear)
+{
+    struct telemetry_conf c = {0};
+
+    cr_assert_eq(telemetry_conf_load(&c), 0);
+    cr_expect_null(c.otel_url);
+    telemetry_conf_free(&c);
+    setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/base/", 1);
+    setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20eDp5,x-tenant=a", 1);
+    setenv("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb", 1);
+    cr_assert_eq(telemetry_conf_load(&c), 0);
+    cr_expect_str_eq(c.otel_url, "http://collector:4318/base/v1/traces");
+    cr_assert_eq(c.n_headers, 2);
+    cr_expect_str_eq(c.headers[0].value, "Basic eDp5");
+    cr_assert_eq(c.n_attributes, 1);
+    cr_expect_str_eq(c.attributes[0].value, "a,b");
+    telemetry_conf_free(&c);
+    setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://tempo/in", 1);
+    setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x=1", 1);
+    cr_assert_eq(telemetry_conf_load(&c), 0);
+    cr_expect_str_eq(c.otel_url, "https://tempo/in");
+    cr_expect_eq(c.n_headers, 1);
+    telemetry_conf_free(&c);
+}
+
+Test(conf, what_cannot_be_is_refused, .init = clear)
+{
+    static const char *const bad[][2] = {
+        {"LANGFUSE_SAMPLE_RATE", "1.5"},
+        {"LANGFUSE_SAMPLE_RATE", "half"},
+        {"LANGFUSE_SAMPLE_RATE", "-0.1"},
+        {"LANGFUSE_SAMPLE_RATE", "nan"},
+        {"LANGFUSE_PROMPT_NAME", "qa"},
+        {"LANGFUSE_PROMPT_VERSION", "3"},
+        {"CAPTURE_CONTENT", "some"},
+        {"CAPTURE_CONTENT", "hashed"},
+        {"REDACT", "email;card"},
+        {"REDACT_PREFIXES", "a,,b"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"},
+        {"OTEL_EXPORTER_OTLP_HEADERS", "authorization"},
+        {"OTEL_EXPORTER_OTLP_HEADERS", "a b=c"},
+        {"OTEL_RESOURCE_ATTRIBUTES", "team=%"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct telemetry_conf c = {0};
+        setenv(bad[i][0], bad[i][1], 1);
+        cr_expect_eq(telemetry_conf_load(&c), -EINVAL, "%s=%s", bad[i][0], bad[i][1]);
+        telemetry_conf_free(&c);
+        unsetenv(bad[i][0]);
     }
 }

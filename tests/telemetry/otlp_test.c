@@ -2,10 +2,12 @@
 #include "telemetry/langfuse_otlp.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <zlib.h>
 
 #include "common/base/limits.h"
 #include "telemetry/gzip.h"
+#include "telemetry/jsonread.h"
 #include "telemetry/otlp.pb-c.h"
 #include "tests/telemetry/support.h"
 
@@ -307,5 +309,70 @@ Test(otlp, gzip_holds_the_same_bytes)
     buf_free(&all);
     buf_free(&packed);
     gzip_free(z);
+    otlp_free(o);
+}
+
+/* OpenAI's messages in the words of OpenTelemetry's conventions. */
+Test(otlp, messages)
+{
+    static const struct {
+        const char *in, *out; /* NULL: no messages */
+    } cases[] = {
+        {"[{\"role\":\"user\",\"content\":\"hola\"}]",
+         "[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"hola\"}]}]"},
+        {"{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
+         "\"function\":"
+         "{\"name\":\"f\",\"arguments\":\"{}\"}}]}",
+         "[{\"role\":\"assistant\",\"parts\":[{\"type\":\"tool_call\",\"id\":\"c1\",\"name\":\"f\","
+         "\"arguments\":"
+         "\"{}\"}]}]"},
+        {"[{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"42\"}]",
+         "[{\"role\":\"tool\",\"parts\":[{\"type\":\"tool_call_response\",\"id\":\"c1\",\"response\":\"42\"}]"
+         "}]"},
+        {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\","
+         "\"image_url\":"
+         "{}},7]}]",
+         "[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"a\"},{\"type\":\"image_url\","
+         "\"image_url\":{}}]}]"},
+        {"[]", "[]"},
+        {"[{\"content\":\"nobody's\"}]", NULL},
+        {"\"hmac-sha256:00\"", NULL},
+        {"7", NULL},
+        {"{", NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf out = BUF_INIT(MIB);
+        cr_expect_eq(jsonread_messages(str_of(cases[i].in), &out), cases[i].out ? 0 : -EBADMSG, "%s",
+                     cases[i].in);
+        if (cases[i].out)
+            cr_expect_str_eq(out.data, cases[i].out);
+        buf_free(&out);
+    }
+}
+
+/* A collector says how much it has not kept; everything else says nothing. */
+Test(otlp, partial_success)
+{
+    static const struct {
+        const char *body;
+        size_t n;
+        int64_t rejected;
+    } cases[] = {
+        {"", 0, 0},
+        {"{}", 2, 0},
+        {"\n\0", 2, 0},
+        {"\n\x02\x08\x05", 4, 5},
+        {"\n\x06\x08\x01\x12\x02no", 8, 1},
+        {"\n\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13, 0},
+    };
+    struct otlp *o = begin("", "");
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct str why;
+        cr_expect_eq(otlp_rejected(o, (struct str){cases[i].body, cases[i].n}, &why), cases[i].rejected,
+                     "case %zu", i);
+        cr_expect(str_eq(why, i == 4 ? "no" : ""));
+    }
     otlp_free(o);
 }

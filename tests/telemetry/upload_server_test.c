@@ -284,6 +284,31 @@ Test(upload_server, batches_on_bad_days, .timeout = 120)
     }
 }
 
+/* No request is larger than a server in front of Langfuse usually lets through, in either form. */
+Test(upload_server, requests_have_a_size)
+{
+    static const char *const versions[] = {"2.95.12", "4.16.0"};
+    static char text[150000];
+
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = (char)('a' + (i * i >> 3) % 26);
+    for (size_t i = 0; i < ARRAY_LEN(versions); i++) {
+        const char *const args[] = {"--version", versions[i], NULL};
+        struct bench *b = bench_start(100, args);
+        bench_behave(b, "{\"max_body\":2600000}");
+        for (unsigned n = 1; n <= 40; n++) {
+            struct event e = support_event(n);
+            e.answer = str_of(text);
+            support_put_event(b->spool, &e);
+        }
+        upload_wake(b->upload);
+        bench_wait(b, UPLOADED, 40);
+        expect_traces(b, 40);
+        cr_expect_eq(bench_value(b, "\natalaya_uploads_total{result=\"too_large\",target=\"traces\"} "), 0);
+        bench_end(b);
+    }
+}
+
 /* Langfuse 2 refuses one record's trace, by its verdict among good ones: it is buried with its reason, whole. */
 Test(upload_server, a_refused_event_in_a_batch)
 {
