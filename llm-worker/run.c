@@ -44,7 +44,8 @@ static void finish(struct run *r, const struct leg *leg, struct job *result)
     result->worker_us = clock_us() - r->start_us;
     result->attempts = trail_list(&r->trail);
     if (!result->model.n)
-        result->model = str_of(r->trail.n ? target_of(r, leg)->model : conf->model);
+        result->model =
+            r->model.len ? buf_str(&r->model) : str_of(r->trail.n ? target_of(r, leg)->model : conf->model);
     result->has_cost =
         result->has_cost && prices_cost(conf->prices, prices_today(), result, &result->cost_usd);
     r->host->over(r->host->arg, r, result);
@@ -551,6 +552,7 @@ static bool read_chat(struct run *r)
         chat_write(&r->question, &c, r->legs->stream != NULL);
         r->tried = without_model(r->host->conf->roster, c.model, &known);
         r->hedges = r->hedges && known;
+        buf_append(&r->model, c.model.p, c.model.n);
         for (size_t i = 0; i < ARRAY_LEN(r->legs) && r->legs[i].stream; i++)
             stream_wants_usage(r->legs[i].stream, c.wants_usage);
     }
@@ -618,6 +620,7 @@ struct run *run_new(struct run_host *h, const struct job *m)
     r->deadline_ms = clock_ms() + m->budget_ms;
     r->question = BUF_INIT(JSON_GROWTH_MAX * question.n + 4 * KIB);
     buf_append(&r->question, question.p, question.n);
+    r->model = BUF_INIT(CHAT_MODEL_MAX);
     leg_init(&r->legs[0], r, m->stream ? &stream : NULL);
     leg_init(&r->legs[1], r, m->stream && r->hedges ? &stream : NULL);
     r->wait = (struct loop_timer){.fn = call, .arg = r};
@@ -639,6 +642,7 @@ void run_free(struct run *r)
     loop_timer_clear(l, &r->wait);
     loop_timer_clear(l, &r->hedge);
     loop_timer_clear(l, &r->loser);
+    buf_free(&r->model);
     buf_free(&r->question);
     free(r);
 }

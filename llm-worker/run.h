@@ -64,6 +64,7 @@ struct run {
     int64_t max_words;
     int64_t start_us;
     int64_t deadline_ms;
+    struct buf model;       /* of a chat completion: that was asked for */
     struct buf question;    /* the chat completion's request, or the question */
     struct leg legs[2];     /* the second one is the hedge */
     struct leg *winner;     /* which has given the client something; NULL: none has */
