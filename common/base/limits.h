@@ -120,7 +120,7 @@
 #define FAKE_LOG_BYTES_MAX   (64 * MIB)  /* of the whole log */
 #define FAKE_SPANS_MAX       200000      /* spans kept, the oldest trace goes first */
 #define FAKE_SPANS_BYTES_MAX (512 * MIB)
-#define FAKE_SCORES_MAX      400000
+#define FAKE_SCORES_MAX      200000
 #define FAKE_VIOLATIONS_MAX  1000
 
 #define CHECK_TEXT_MAX  (256 * KIB) /* what a program says of its configuration */

@@ -37,6 +37,7 @@ struct scale {
     size_t questions, clients;
     int64_t every_ms; /* between two kills, on average */
     int kills;        /* at least, and with full no more */
+    int rounds;
 };
 
 static struct scale scale_of(struct scale ci, struct scale full)
@@ -76,17 +77,20 @@ static void expect_every_answer(const struct load_outcome *o, size_t n)
     }
 }
 
-/* P3, P10: Langfuse has each of them, the counters too. `once`: nothing was uploaded twice. */
-static void expect_every_record(struct e2e *e, const struct load_outcome *o, size_t n, bool once)
+/* P3, P10: Langfuse has each of them; the counters too, and the `before` others that went before. `once`: nothing was
+ * uploaded twice. */
+static void expect_every_record(struct e2e *e, const struct load_outcome *o, size_t n, size_t before,
+                                bool once)
 {
+    double all = (double)(before + n);
     char user[32];
 
     E2E_WAIT(60, e2e_stat(&e->langfuse, "traces") >= (int64_t)n);
     E2E_WAIT(60, e2e_stat(&e->langfuse, "scores_unique") >= (int64_t)(2 * n));
-    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, answered) >= (double)n);
-    cr_assert_float_eq(e2e_metric(e->telemetry_port, answered), (double)n, 1e-9);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, answered) >= all);
+    cr_assert_float_eq(e2e_metric(e->telemetry_port, answered), all, 1e-9);
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
-        cr_assert_float_eq(e2e_metric(e->telemetry_port, counters[i]), (double)n, 1e-9, "%s", counters[i]);
+        cr_assert_float_eq(e2e_metric(e->telemetry_port, counters[i]), all, 1e-9, "%s", counters[i]);
     json_t *traces = e2e_traces(e);
     cr_assert_eq(json_object_size(traces), n, "%zu traces for %zu answers", json_object_size(traces), n);
     for (size_t i = 0; i < n; i++) {
@@ -117,39 +121,49 @@ Test(chaos, workers_die_twice_a_second)
     cr_assert_geq(kills, 10, "only %d kills", kills);
     cr_assert_gt(e2e_stat(&e->openai, "client_left"), 0, "no kill hit a call");
     expect_every_answer(load_outcomes(l), QUESTIONS);
-    expect_every_record(e, load_outcomes(l), QUESTIONS, true);
+    expect_every_record(e, load_outcomes(l), QUESTIONS, 0, true);
     cr_assert_geq(e2e_metric(e->telemetry_port, "atalaya_worker_changes_total{change=\"lost\"}"), kills / 2);
     load_free(l);
     e2e_end(e);
+}
+
+/* Questions until telemetry has been killed that often, and the books balanced; `before` went before. How many. */
+static size_t kill_telemetry(struct e2e *e, const struct scale *s, size_t before)
+{
+    int64_t from = clock_ms(), longest = 0;
+    struct load *l = load_start(e->port, s->questions, s->clients);
+    int kills = kill_until_finished(e, l, "telemetry", 1, s->every_ms, s->rounds > 1 ? s->kills : INT_MAX);
+    size_t n = load_stop(l);
+    const struct load_outcome *o = load_outcomes(l);
+    int64_t took = clock_ms() - from;
+
+    cr_assert_geq(kills, s->kills, "only %d kills", kills);
+    expect_every_answer(o, n);
+    for (size_t i = 0; i < n; i++)
+        longest = o[i].took_ms > longest ? o[i].took_ms : longest;
+    cr_assert_lt(longest, 5000, "the slowest answer took %lld ms", (long long)longest);
+    expect_every_record(e, o, n, before, false);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, "atalaya_spool_records") == 0);
+    fprintf(stderr, "%zu answers, %.0f a second, the slowest in %lld ms; telemetry killed %d times\n", n,
+            (double)n * 1000 / (double)took, (long long)longest, kills);
+    load_free(l);
+    return n;
 }
 
 /* P2, P5, P10: killed between any two of its steps, telemetry neither delays an answer nor loses its record.
  */
 Test(chaos, telemetry_dies_again_and_again)
 {
-    struct scale s = scale_of((struct scale){1000, 20, 1200, 3}, (struct scale){180000, 80, 400, 50});
+    struct scale s = scale_of((struct scale){1000, 20, 1200, 3, 1}, (struct scale){60000, 80, 400, 10, 5});
     struct e2e *e = e2e_new();
+    size_t n = 0;
 
     e2e_tell(&e->openai, "/_admin/defaults", "{\"echo\":true,\"latency_ms\":100,\"jitter_ms\":100}");
     e2e_start(e);
-    int64_t from = clock_ms();
-    struct load *l = load_start(e->port, s.questions, s.clients);
-    int kills = kill_until_finished(e, l, "telemetry", 1, s.every_ms, s.kills > 3 ? s.kills : INT_MAX);
-    cr_assert_geq(kills, s.kills, "only %d kills", kills);
-    size_t n = load_stop(l);
-    const struct load_outcome *o = load_outcomes(l);
-    int64_t took = clock_ms() - from;
-    expect_every_answer(o, n);
-    int64_t longest = 0;
-    for (size_t i = 0; i < n; i++)
-        longest = o[i].took_ms > longest ? o[i].took_ms : longest;
-    cr_assert_lt(longest, 5000, "the slowest answer took %lld ms", (long long)longest);
-    expect_every_record(e, o, n, false);
-    fprintf(stderr,
-            "%zu answers, %.0f a second, the slowest in %lld ms; telemetry killed %d times; %lld traces\n", n,
-            (double)n * 1000 / (double)took, (long long)longest, kills,
-            (long long)e2e_stat(&e->langfuse, "traces"));
-    load_free(l);
+    for (int round = 0; round < s.rounds; round++) {
+        e2e_tell(&e->langfuse, "/_admin/reset", "{}");
+        n += kill_telemetry(e, &s, n);
+    }
     e2e_end(e);
 }
 
@@ -161,7 +175,7 @@ static bool is_recorded(json_t *traces, const struct load_outcome *o)
 /* P2 with TELEMETRY_ACK=before-answer: whoever is killed, the gateway too, who has an answer has a record. */
 Test(chaos, gateway_and_telemetry_die)
 {
-    struct scale s = scale_of((struct scale){800, 20, 700, 4}, (struct scale){20000, 60, 800, 40});
+    struct scale s = scale_of((struct scale){800, 20, 700, 4, 1}, (struct scale){20000, 60, 800, 40, 1});
     struct e2e *e = e2e_new();
     int kills = 0;
     size_t answered_here = 0, missing = 0;
