@@ -2,6 +2,7 @@
 
 #include "common/base/jsonscan.h"
 #include "common/base/limits.h"
+#include "telemetry/text.h"
 
 /* With its quotes. */
 static size_t string_length(struct str s)
@@ -83,7 +84,8 @@ bool jsonwalk_can(struct str json)
     struct buf copy = BUF_INIT(RECORD_BYTES_MAX);
     struct jsonscan j;
 
-    if (json.n == 0 || (unsigned char)*json.p == 0xef) /* a byte order mark */
+    /* jsonscan() takes UTF-16 and a byte order mark too. */
+    if (json.n == 0 || !text_is_clean(json) || (unsigned char)*json.p == 0xef)
         return false;
     buf_append(&copy, json.p, json.n); /* jsonscan() looks for a NUL behind the text */
     bool ok = false;

@@ -293,7 +293,7 @@ static size_t run_of_key(struct str s, size_t i, bool *digit)
 static size_t web_token(struct str s, size_t i)
 {
     size_t end = i;
-    bool digit;
+    bool digit = false;
 
     if (s.n - i < 3 || memcmp(s.p + i, "eyJ", 3) != 0)
         return 0;
