@@ -12,6 +12,7 @@ static const char *const words[] = {
     [OUTCOME_FIRST_BYTE] = "first_byte_timeout",
     [OUTCOME_STALL] = "stall_timeout",
     [OUTCOME_CONNECT] = "connect",
+    [OUTCOME_TLS] = "tls",
     [OUTCOME_CUT] = "cut",
     [OUTCOME_GARBAGE] = "garbage",
     [OUTCOME_STREAM_ERROR] = "stream_error",
@@ -108,6 +109,7 @@ static enum retry_why is_worth_it(const struct verdict *v)
     case OUTCOME_GARBAGE:
         return RETRY_BACKOFF;
     case OUTCOME_OK:
+    case OUTCOME_TLS:
     case OUTCOME_NO_ANSWER:
     case OUTCOME_TOO_LARGE:
     case OUTCOME_CANCELLED:
@@ -119,7 +121,7 @@ static enum retry_why is_worth_it(const struct verdict *v)
 bool retry_elsewhere(const struct verdict *v)
 {
     if (v->outcome != OUTCOME_HTTP)
-        return is_worth_it(v) == RETRY_BACKOFF || retry_is_quota(v);
+        return is_worth_it(v) == RETRY_BACKOFF || v->outcome == OUTCOME_TLS || retry_is_quota(v);
     return retry_is_quota(v) || status_is_worth_it(v->status) || v->status == 401 || v->status == 403 ||
            v->status == 404 || (v->status >= 300 && v->status < 400);
 }

@@ -35,7 +35,8 @@ enum outcome {
     OUTCOME_CONNECT_TIMEOUT, /* no connection in time */
     OUTCOME_FIRST_BYTE,      /* connected, and then silence */
     OUTCOME_STALL,           /* silence in the middle of the answer */
-    OUTCOME_CONNECT,         /* no connection: refused, DNS, TLS */
+    OUTCOME_CONNECT,         /* no connection: refused, DNS, no common TLS */
+    OUTCOME_TLS,             /* it cannot prove that it is who it should be: no waiting makes that better */
     OUTCOME_CUT,             /* the connection ended in the middle */
     OUTCOME_GARBAGE,         /* 200 with something that is no JSON */
     OUTCOME_STREAM_ERROR,    /* an error in place of the next piece of a stream */
