@@ -7,6 +7,8 @@
 #include "common/base/conf.h"
 #include "common/base/log.h"
 #include "common/wire/endpoint.h"
+#include "llm-worker/proxy.h"
+#include "llm-worker/trust.h"
 
 #define AT(member) offsetof(struct worker_conf, member)
 
@@ -52,6 +54,20 @@ static const struct conf_row rows[] = {
      .doc = "JSON file that lists several upstreams, in place of OPENAI_API_KEY and OPENAI_BASE_URL; see "
             "docs/upstreams.md. "
             "Their keys are in variables LLM_KEY_…, which it names."},
+    {.name = "LLM_CA_FILE",
+     .type = CONF_STR,
+     .offset = AT(ca_file),
+     .max = 1024,
+     .empty = "SSL_CERT_FILE",
+     .example = CONF_PROVIDER,
+     .doc =
+         "File of certificate authorities (PEM) that providers are verified by, in place of the system's; an "
+         "upstream may have its own: docs/upstreams.md."},
+    {.name = "SSL_CERT_FILE",
+     .type = CONF_STR,
+     .offset = AT(ssl_cert_file),
+     .empty = "the system's",
+     .doc = "File of certificate authorities, in place of the system's."},
     {.name = "LLM_WORKER_SLOTS",
      .type = CONF_INT,
      .offset = AT(slots),
@@ -188,13 +204,29 @@ static struct roster *one_by_openai(const struct worker_conf *c)
         .query = unconst(""),
         .key = demo ? unconst("demo") : c->api_key,
         .model = c->model,
+        .ca_file = unconst(""),
         .weight = 1,
+        .direct = demo, /* it is beside us, whatever proxy leads to the world */
     });
+}
+
+/* What the upstreams are verified by that name no file of their own. */
+static int check_authorities(const struct worker_conf *c)
+{
+    const char *path = worker_conf_ca_file(c), *why;
+
+    if (!*path || trust_check(path, &why) == 0)
+        return 0;
+    log_error("%s=%s: cannot take certificate authorities from this file: %s",
+              *c->ca_file ? "LLM_CA_FILE" : "SSL_CERT_FILE", path, why);
+    return -EINVAL;
 }
 
 int worker_conf_load(struct worker_conf *c)
 {
-    if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || wordlist_new(&c->wordlist, c->guardrail_words) < 0)
+    proxy_tell();
+    if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || wordlist_new(&c->wordlist, c->guardrail_words) < 0 ||
+        check_authorities(c) < 0)
         return -EINVAL;
     if (!*c->upstreams_file)
         c->roster = one_by_openai(c);
@@ -218,6 +250,11 @@ void worker_conf_free(struct worker_conf *c)
     prices_free(c->prices);
     c->prices = NULL;
     conf_free(rows, ARRAY_LEN(rows), c);
+}
+
+const char *worker_conf_ca_file(const struct worker_conf *c)
+{
+    return *c->ca_file ? c->ca_file : c->ssl_cert_file;
 }
 
 bool worker_conf_is_demo(const struct worker_conf *c)

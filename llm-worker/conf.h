@@ -22,6 +22,8 @@ struct worker_conf {
     char *demo_base_url;
     char *upstreams_file;
     struct roster *roster; /* made of them; NULL: there is nobody to ask */
+    char *ca_file;
+    char *ssl_cert_file;
     int64_t slots;
     int64_t attempts;
     int64_t retry_after_ms;
@@ -44,5 +46,6 @@ int worker_conf_load(struct worker_conf *c) NODISCARD; /* 0 or -EINVAL, having s
 void worker_conf_free(struct worker_conf *c);
 
 bool worker_conf_is_demo(const struct worker_conf *c);
+const char *worker_conf_ca_file(const struct worker_conf *c); /* of authorities; "": the system's */
 
 #endif

@@ -315,6 +315,7 @@ static void member_init(struct member *m, struct pool *p, const struct worker_co
 {
     const struct upstream_conf u = {
         .target = t,
+        .ca_file = *t->ca_file ? t->ca_file : worker_conf_ca_file(conf),
         .connect_timeout_ms = conf->connect_timeout_ms,
         .first_byte_timeout_ms = conf->first_byte_timeout_ms,
         .stall_timeout_ms = conf->stall_timeout_ms,

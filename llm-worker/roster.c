@@ -12,6 +12,7 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "llm-worker/trust.h"
 
 #define VARIABLE    "LLM_UPSTREAMS_FILE"
 #define KEY_PREFIX  "LLM_KEY_"
@@ -135,10 +136,19 @@ static void take_key(struct entry *e, struct target *t)
     free(name);
 }
 
+static void take_ca_file(struct entry *e, struct target *t)
+{
+    const char *why;
+
+    t->ca_file = text_of(e, "ca_file", "");
+    if (*t->ca_file && trust_check(t->ca_file, &why) < 0)
+        complain(e, "\"ca_file\" %.120s: cannot use it: %s", t->ca_file, why);
+}
+
 static void refuse_unknown(struct entry *e)
 {
-    static const char *const known[] = {"name",  "base_url", "query",  "auth",           "key",
-                                        "model", "priority", "weight", "max_concurrency"};
+    static const char *const known[] = {"name",     "base_url", "query",           "auth",   "key", "model",
+                                        "priority", "weight",   "max_concurrency", "ca_file"};
     const char *key;
     json_t *v;
 
@@ -162,6 +172,8 @@ static void show(const struct target *t)
                t->query, t->model, (long long)t->priority, (long long)t->weight, auths[t->auth]);
     if (t->max_concurrency)
         buf_printf(&text, ", at most %lld calls at once", (long long)t->max_concurrency);
+    if (*t->ca_file)
+        buf_printf(&text, ", authorities in %s", t->ca_file);
     conf_tell(name.data, text.data, VARIABLE);
     buf_free(&name);
     buf_free(&text);
@@ -178,6 +190,7 @@ static bool take_target(struct entry *e, struct target *t, const char *default_m
     take_url(e, t);
     take_auth(e, t);
     take_key(e, t);
+    take_ca_file(e, t);
     t->model = text_of(e, "model", default_model);
     t->priority = number_of(e, "priority", 0, 0, 1000);
     t->weight = number_of(e, "weight", 1, 1, 1000);
@@ -250,6 +263,7 @@ struct roster *roster_of_one(const struct target *t)
     r->targets->query = xstrdup(t->query);
     r->targets->key = xstrdup(t->key);
     r->targets->model = xstrdup(t->model);
+    r->targets->ca_file = xstrdup(t->ca_file);
     return r;
 }
 
@@ -266,6 +280,7 @@ void roster_free(struct roster *r)
         free(t->query);
         free(t->key);
         free(t->model);
+        free(t->ca_file);
     }
     free(r->targets);
     free(r);

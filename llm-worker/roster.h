@@ -4,7 +4,7 @@
  * Purpose  one by OPENAI_* alone, or those that LLM_UPSTREAMS_FILE lists, as JSON:
  *            {"upstreams": [{"name": "azure", "base_url": "https://x.openai.azure.com/openai/deployments/mini",
  *              "query": "api-version=2024-10-21", "auth": "api-key", "key": "LLM_KEY_AZURE", "model": "gpt-4o-mini",
- *              "priority": 0, "weight": 3, "max_concurrency": 200}, …]}
+ *              "priority": 0, "weight": 3, "max_concurrency": 200, "ca_file": "/etc/ssl/ours.pem"}, …]}
  *          The list holds no key but the name of the variable that does.
  * Owner    the roster, until roster_free(), which takes NULL.
  * Threads  constant once it is made.
@@ -14,6 +14,7 @@
 #ifndef ATALAYA_LLM_WORKER_ROSTER_H
 #define ATALAYA_LLM_WORKER_ROSTER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,9 +33,11 @@ struct target {
     enum auth auth;
     char *key;
     char *model;
+    char *ca_file;           /* authorities that it is verified by; empty: those of all */
     int64_t priority;        /* the lowest number is asked first */
     int64_t weight;          /* share among those of the same priority */
     int64_t max_concurrency; /* calls at once from all workers together; 0: no limit of its own */
+    bool direct;             /* no proxy */
 };
 
 struct roster {

@@ -12,6 +12,7 @@
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
+#include "llm-worker/trust.h"
 
 #define UPSTREAM_SHARD 64
 
@@ -36,6 +37,7 @@ struct call {
     bool enough;    /* and that was the last one */
     bool paused;
     struct call_order order;
+    char error[CURL_ERROR_SIZE];
 };
 
 struct upstream {
@@ -45,7 +47,9 @@ struct upstream {
     struct call *all;
     struct curl_slist *headers;
     char *url;
+    bool is_https;
     struct upstream_conf limits;
+    char trouble[2 * CURL_ERROR_SIZE]; /* of the call that is handed over */
 };
 
 /* A socket of a multi, as the loop watches it. */
@@ -131,13 +135,14 @@ static enum outcome classify(const struct call *c, CURLcode code, int status)
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
     case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
         return OUTCOME_CONNECT;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+        return OUTCOME_TLS;
     case CURLE_WRITE_ERROR:
         return c->in.failed ? OUTCOME_TOO_LARGE : OUTCOME_CUT;
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_HTTP2:
         return OUTCOME_GARBAGE;
     default:
         return OUTCOME_CUT;
@@ -179,13 +184,29 @@ static struct quota_headers quota(const struct call *c, const char *limit, const
     return q;
 }
 
+/* A proxy's address, with its password, can be part of what libcurl says. */
+static const char *trouble_of(struct call *c, CURLcode code)
+{
+    struct upstream *u = c->shard->upstream;
+    const char *text = *c->error && !strchr(c->error, '@') ? c->error : curl_easy_strerror(code);
+    long verified = 0;
+
+    if (code == CURLE_OK || c->enough)
+        return NULL;
+    if (code != CURLE_PEER_FAILED_VERIFICATION)
+        return text;
+    curl_easy_getinfo(c->easy, CURLINFO_SSL_VERIFYRESULT, &verified);
+    snprintf(u->trouble, sizeof u->trouble, "%s; %s", text, trust_advice(verified));
+    return u->trouble;
+}
+
 /* code: why libcurl ended the call; CURLE_OK: it did not, or for no trouble. */
 static void hand_over(struct call *c, enum outcome outcome, CURLcode code)
 {
     struct call_result r = {.outcome = outcome, .status = status_of(c), .body = buf_str(&c->in)};
 
     r.request_id = header(c, "x-request-id");
-    r.trouble = code == CURLE_OK || c->enough ? NULL : curl_easy_strerror(code);
+    r.trouble = trouble_of(c, code);
     r.requests = quota(c, "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
                        "x-ratelimit-reset-requests");
     r.tokens =
@@ -312,6 +333,28 @@ static struct shard *shard_with_room(struct upstream *u)
     return s;
 }
 
+/* Without a folder of authorities libcurl reads their file once for a multi, and not once for a connection: 30 ms and
+ * a megabyte each. Streams of HTTP/2 share a connection from the first burst on if those that come later wait for its
+ * handshake; over http:// they would wait for the first answer instead. */
+static void set_connection(const struct upstream *u, CURL *e)
+{
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)u->limits.connect_timeout_ms);
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* never waits for a resolver that is given up */
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)u->is_https);
+    curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
+    curl_easy_setopt(e, CURLOPT_PROXY_CAPATH, NULL);
+    if (*u->limits.ca_file) {
+        curl_easy_setopt(e, CURLOPT_CAINFO, u->limits.ca_file);
+        curl_easy_setopt(e, CURLOPT_PROXY_CAINFO, u->limits.ca_file);
+    }
+    if (u->limits.target->direct)
+        curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
+}
+
 static struct call *call_new(struct upstream *u)
 {
     struct call *c = xcalloc(1, sizeof *c);
@@ -327,9 +370,8 @@ static struct call *call_new(struct upstream *u)
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, u->headers);
     curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
     curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)u->limits.connect_timeout_ms);
-    curl_easy_setopt(c->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    set_connection(u, c->easy);
+    curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
     curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_head);
     curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
@@ -351,6 +393,7 @@ struct call *upstream_start(struct upstream *u, const struct call_order *o)
         c = call_new(u);
     c->running = true;
     c->order = *o;
+    *c->error = '\0';
     curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, o->body.p);
     curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE, (long)o->body.n);
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ms > 0 ? timeout_ms : 1));
@@ -416,6 +459,7 @@ struct upstream *upstream_new(struct loop *l, const struct upstream_conf *conf)
     u->limits = *conf;
     buf_printf(&url, "%s/chat/completions%s%s", t->base_url, *t->query ? "?" : "", t->query);
     u->url = xstrdup(url.data);
+    u->is_https = strncmp(u->url, "https:", 6) == 0;
     buf_free(&url);
     add_key(u, t);
     add_header(u, "Content-Type: application/json");

@@ -37,11 +37,12 @@ struct call_result {
     struct str request_id; /* the provider's x-request-id; absent headers are empty */
     struct quota_headers requests, tokens;
     struct str should_retry, retry_after_ms, retry_after, date; /* of errors */
-    const char *trouble; /* what libcurl says of a call without an answer; NULL */
+    const char *trouble; /* what libcurl says of a call without an answer, and what to do; NULL */
 };
 
 struct upstream_conf {
     const struct target *target;
+    const char *ca_file; /* whom it is verified by; empty: the system's authorities */
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
     int64_t stall_timeout_ms;

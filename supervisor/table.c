@@ -27,11 +27,12 @@ static const char *const everybody[] = {"PATH",
                                         "GCOV_PREFIX_STRIP",
                                         NULL};
 
-static const char *const for_telemetry[] = {"LANGFUSE_*",    "TELEMETRY_*",  "SPOOL_*", "CAPTURE_*", "REDACT", "REDACT_PREFIXES", "OTEL_*",
-                                            "SSL_CERT_FILE", "SSL_CERT_DIR", PROXIES,   NULL};
+static const char *const for_telemetry[] = {"LANGFUSE_*",   "TELEMETRY_*",     "SPOOL_*", "CAPTURE_*",
+                                            "REDACT",       "REDACT_PREFIXES", "OTEL_*",  "SSL_CERT_FILE",
+                                            "SSL_CERT_DIR", PROXIES,           NULL};
 
-static const char *const for_llm_worker[] = {"OPENAI_*",     "LLM_*", "GUARDRAIL_*", "SSL_CERT_FILE",
-                                             "SSL_CERT_DIR", PROXIES, NULL};
+static const char *const for_llm_worker[] = {"OPENAI_*",      "LLM_*", "GUARDRAIL_*",
+                                             "SSL_CERT_FILE", PROXIES, NULL};
 
 static const char *const for_gateway[] = {"PORT",
                                           "HOST",

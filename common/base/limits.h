@@ -98,6 +98,8 @@
 
 #define CHAT_REFUSAL_MAX (64 * KIB) /* body of a provider's error that a chat completion's client is given */
 
+#define CA_FILE_MAX (4 * MIB) /* certificates of authorities; the system's are a quarter of a megabyte */
+
 #define GUARDRAIL_WORDS_MAX 1000 /* words that make an answer toxic */
 #define GUARDRAIL_WORD_MAX  200
 #define GUARDRAIL_FILE_MAX  (512 * KIB)

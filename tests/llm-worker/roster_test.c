@@ -100,6 +100,7 @@ Test(roster, says_what_is_wrong)
         {ONE(",\"key\":\"LLM_KEY_ABSENT\""), "LLM_KEY_ABSENT, which \"key\" names, is not set"},
         {ONE(",\"key\":\"LLM_KEY_EMPTY\""), "is not set"},
         {ONE(",\"name\":\"y\""), "duplicate"},
+        {ONE(",\"ca_file\":\"/nonexistent\""), "\"ca_file\" /nonexistent: cannot use it: No such file"},
         {"{\"upstreams\":[{\"name\":\"x\",\"base_url\":\"http://b\"},{\"name\":\"x\",\"base_url\":\"http://"
          "c\"}]}",
          "upstream 2: its name is that of upstream 1"},
