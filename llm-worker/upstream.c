@@ -16,23 +16,37 @@
 
 #define UPSTREAM_SHARD 64
 
+/* Streamed calls have connections of their own, without HTTP/2 (0023). */
+struct lane {
+    struct upstream *upstream;
+    struct shard *shards; /* the newest first: the only one with room */
+    struct call *idle;
+    bool multiplexes; /* HTTP/2, if the upstream speaks it */
+};
+
 struct shard {
     struct shard *next;
-    struct upstream *upstream;
+    struct lane *lane;
     CURLM *multi;
-    int handles; /* easy handles bound to it */
+    struct call *calls[UPSTREAM_SHARD]; /* bound to it */
+    size_t n;
     struct loop_timer timer;
+    struct loop_timer flush;
+    int64_t heard_ms; /* by any of its calls */
+    bool left;        /* its connections are dead: no new call takes them */
 };
 
 struct call {
     struct call *next; /* in the list of idle ones */
-    struct call *all;  /* every call ever made */
     struct shard *shard;
+    size_t place; /* in the shard */
     CURL *easy;
     struct buf in;
     struct loop_timer silence;
+    int64_t began_ms, ends_ms;
     int64_t heard_ms; /* 0: nothing yet */
     bool running;
+    bool over;      /* for libcurl */
     bool streaming; /* what comes is given away in pieces */
     bool enough;    /* and that was the last one */
     bool paused;
@@ -42,9 +56,7 @@ struct call {
 
 struct upstream {
     struct loop *loop;
-    struct shard *shards; /* the newest first: the only one with room */
-    struct call *idle;
-    struct call *all;
+    struct lane lanes[2]; /* whole answers, streams */
     struct curl_slist *headers;
     char *url;
     bool is_https;
@@ -57,6 +69,11 @@ struct watch {
     struct loop_io io;
     struct shard *shard;
 };
+
+static struct upstream *upstream_of(const struct call *c)
+{
+    return c->shard->lane->upstream;
+}
 
 static int status_of(const struct call *c)
 {
@@ -76,14 +93,43 @@ static bool is_event_stream(const struct call *c)
     return status_of(c) == 200 && (!given || strncasecmp(given, type, sizeof type - 1) == 0);
 }
 
+static bool is_connected(const struct call *c)
+{
+    curl_off_t at = 0;
+
+    curl_easy_getinfo(c->easy, CURLINFO_PRETRANSFER_TIME_T, &at);
+    return at > 0;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Until when its silence is borne, as far as is known now. */
+static int64_t patience(const struct call *c, bool connected)
+{
+    const struct upstream_conf *limits = &upstream_of(c)->limits;
+
+    if (c->heard_ms)
+        return (c->paused ? loop_now(upstream_of(c)->loop) : c->heard_ms) + limits->stall_timeout_ms;
+    if (connected)
+        return c->began_ms + limits->first_byte_timeout_ms;
+    return c->began_ms + least(limits->connect_timeout_ms, limits->first_byte_timeout_ms);
+}
+
+static void rearm(struct call *c, bool connected)
+{
+    loop_timer_set(upstream_of(c)->loop, &c->silence, least(patience(c, connected), c->ends_ms));
+}
+
 static void heard(struct call *c)
 {
-    struct upstream *u = c->shard->upstream;
-    int64_t now = loop_now(u->loop);
+    bool first = !c->heard_ms;
 
-    if (!c->heard_ms)
-        loop_timer_set(u->loop, &c->silence, now + u->limits.stall_timeout_ms);
-    c->heard_ms = now;
+    c->heard_ms = c->shard->heard_ms = loop_now(upstream_of(c)->loop);
+    if (first)
+        rearm(c, true);
 }
 
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
@@ -112,14 +158,6 @@ static size_t on_head(char *p, size_t size, size_t n, void *arg)
     return size * n;
 }
 
-static enum outcome timed_out(const struct call *c)
-{
-    curl_off_t connected = 0;
-
-    curl_easy_getinfo(c->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
-    return connected ? OUTCOME_TIMEOUT : OUTCOME_CONNECT_TIMEOUT;
-}
-
 static enum outcome classify(const struct call *c, CURLcode code, int status)
 {
     if (c->enough)
@@ -129,8 +167,8 @@ static enum outcome classify(const struct call *c, CURLcode code, int status)
         if (status != 200)
             return OUTCOME_HTTP;
         return c->order.piece && !c->streaming ? OUTCOME_GARBAGE : OUTCOME_OK;
-    case CURLE_OPERATION_TIMEDOUT:
-        return timed_out(c);
+    case CURLE_OPERATION_TIMEDOUT: /* the others are ours */
+        return OUTCOME_CONNECT_TIMEOUT;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
@@ -144,24 +182,55 @@ static enum outcome classify(const struct call *c, CURLcode code, int status)
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
         return OUTCOME_GARBAGE;
-    default:
-        return OUTCOME_CUT;
+    default: /* before the call could begin: by a proxy */
+        return is_connected(c) ? OUTCOME_CUT : OUTCOME_CONNECT;
     }
+}
+
+/* libcurl 7.88 keeps what says that a stream of HTTP/2 is over until something else goes out on its connection. To
+ * end a pause makes it write, also one that has just begun. */
+static void on_flush(void *arg)
+{
+    struct shard *s = arg;
+
+    for (size_t i = 0; i < s->n; i++) {
+        struct call *c = s->calls[i];
+        if (!c->running || c->over || !is_connected(c))
+            continue;
+        curl_easy_pause(c->easy, CURLPAUSE_RECV);
+        curl_easy_pause(c->easy, CURLPAUSE_CONT);
+    }
+}
+
+/* Before it is over: a connection that nobody else uses is closed. */
+static void stop(struct call *c)
+{
+    struct shard *s = c->shard;
+    struct loop *l = upstream_of(c)->loop;
+
+    curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE, 1L);
+    curl_multi_remove_handle(s->multi, c->easy);
+    curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE, 0L);
+    if (s->lane->multiplexes)
+        loop_timer_set(l, &s->flush, loop_now(l));
 }
 
 static void put_back(struct call *c)
 {
-    struct upstream *u = c->shard->upstream;
+    struct lane *lane = c->shard->lane;
 
-    curl_multi_remove_handle(c->shard->multi, c->easy);
-    loop_timer_clear(u->loop, &c->silence);
-    c->running = c->streaming = c->enough = c->paused = false;
+    if (c->over)
+        curl_multi_remove_handle(c->shard->multi, c->easy);
+    else
+        stop(c);
+    loop_timer_clear(lane->upstream->loop, &c->silence);
+    c->running = c->over = c->streaming = c->enough = c->paused = false;
     c->heard_ms = 0;
     buf_reset(&c->in);
     if (c->in.cap > 64 * KIB) /* one giant answer must not stay in memory for ever */
         buf_free(&c->in);
-    c->next = u->idle;
-    u->idle = c;
+    c->next = lane->idle;
+    lane->idle = c;
 }
 
 static struct str header(const struct call *c, const char *name)
@@ -187,7 +256,7 @@ static struct quota_headers quota(const struct call *c, const char *limit, const
 /* A proxy's address, with its password, can be part of what libcurl says. */
 static const char *trouble_of(struct call *c, CURLcode code)
 {
-    struct upstream *u = c->shard->upstream;
+    struct upstream *u = upstream_of(c);
     const char *text = *c->error && !strchr(c->error, '@') ? c->error : curl_easy_strerror(code);
     long verified = 0;
 
@@ -223,19 +292,43 @@ static void hand_over(struct call *c, enum outcome outcome, CURLcode code)
 
 static void finished(struct call *c, CURLcode code)
 {
+    c->over = true;
     hand_over(c, classify(c, code, status_of(c)), code);
+}
+
+/* A call alone cannot tell a slow answer from a connection that leads nowhere. When no other one of its shard has heard
+ * anything in the same time, new calls go another way; with HTTP/1.1 they do so anyway. */
+static void suspect(struct call *c, int64_t now)
+{
+    struct shard *s = c->shard;
+    int64_t since = c->heard_ms ? c->heard_ms : c->began_ms;
+    bool fair = now < c->ends_ms || now - since >= RETRY_FAIR_MS;
+
+    if (s->lane->multiplexes && is_connected(c) && s->heard_ms <= since && fair)
+        s->left = true;
+}
+
+static enum outcome run_out(const struct call *c)
+{
+    if (loop_now(upstream_of(c)->loop) >= c->ends_ms)
+        return OUTCOME_TIMEOUT;
+    if (!is_connected(c))
+        return OUTCOME_CONNECT_TIMEOUT;
+    return c->heard_ms ? OUTCOME_STALL : OUTCOME_FIRST_BYTE;
 }
 
 static void on_silence(void *arg)
 {
     struct call *c = arg;
-    struct upstream *u = c->shard->upstream;
-    int64_t until = (c->paused ? loop_now(u->loop) : c->heard_ms) + u->limits.stall_timeout_ms;
+    int64_t now = loop_now(upstream_of(c)->loop);
+    bool connected = is_connected(c);
 
-    if (c->heard_ms && until > loop_now(u->loop))
-        loop_timer_set(u->loop, &c->silence, until);
-    else
-        hand_over(c, c->heard_ms ? OUTCOME_STALL : OUTCOME_FIRST_BYTE, CURLE_OK);
+    if (least(patience(c, connected), c->ends_ms) > now) {
+        rearm(c, connected);
+        return;
+    }
+    suspect(c, now);
+    hand_over(c, run_out(c), CURLE_OK);
 }
 
 static void reap(struct shard *s)
@@ -274,7 +367,7 @@ static void on_socket_event(void *arg, uint32_t events)
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
 {
     struct shard *s = arg;
-    struct loop *l = s->upstream->loop;
+    struct loop *l = s->lane->upstream->loop;
     struct watch *w = assigned;
 
     (void)easy;
@@ -303,7 +396,7 @@ static void on_timer(void *arg)
 static int on_timeout(CURLM *multi, long ms, void *arg)
 {
     struct shard *s = arg;
-    struct loop *l = s->upstream->loop;
+    struct loop *l = s->lane->upstream->loop;
 
     (void)multi;
     if (ms < 0)
@@ -313,37 +406,73 @@ static int on_timeout(CURLM *multi, long ms, void *arg)
     return 0;
 }
 
-static struct shard *shard_with_room(struct upstream *u)
+static struct shard *shard_with_room(struct lane *lane)
 {
-    if (u->shards && u->shards->handles < UPSTREAM_SHARD)
-        return u->shards;
+    if (lane->shards && !lane->shards->left && lane->shards->n < UPSTREAM_SHARD)
+        return lane->shards;
     struct shard *s = xcalloc(1, sizeof *s);
-    s->upstream = u;
+    s->lane = lane;
     s->multi = curl_multi_init();
     if (!s->multi)
         abort();
     s->timer = (struct loop_timer){.fn = on_timer, .arg = s};
+    s->flush = (struct loop_timer){.fn = on_flush, .arg = s};
     curl_multi_setopt(s->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(s->multi, CURLMOPT_SOCKETDATA, s);
     curl_multi_setopt(s->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
     curl_multi_setopt(s->multi, CURLMOPT_TIMERDATA, s);
     curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)UPSTREAM_SHARD);
-    s->next = u->shards;
-    u->shards = s;
+    s->next = lane->shards;
+    lane->shards = s;
     return s;
+}
+
+static void shard_free(struct shard *s)
+{
+    struct shard **at = &s->lane->shards;
+
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    curl_multi_cleanup(s->multi);
+    loop_timer_clear(s->lane->upstream->loop, &s->timer);
+    loop_timer_clear(s->lane->upstream->loop, &s->flush);
+    free(s);
+}
+
+static void join(struct call *c, struct shard *s)
+{
+    c->shard = s;
+    c->place = s->n;
+    s->calls[s->n++] = c;
+}
+
+/* The last one closes the connections. */
+static void leave(struct call *c)
+{
+    struct shard *s = c->shard;
+    struct call *last = s->calls[--s->n];
+
+    s->calls[c->place] = last;
+    last->place = c->place;
+    if (s->n == 0)
+        shard_free(s);
 }
 
 /* Without a folder of authorities libcurl reads their file once for a multi, and not once for a connection: 30 ms and
  * a megabyte each. Streams of HTTP/2 share a connection from the first burst on if those that come later wait for its
  * handshake; over http:// they would wait for the first answer instead. */
-static void set_connection(const struct upstream *u, CURL *e)
+static void set_connection(const struct lane *lane, CURL *e)
 {
+    const struct upstream *u = lane->upstream;
+
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)u->limits.connect_timeout_ms);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* never waits for a resolver that is given up */
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)u->is_https);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+                     lane->multiplexes ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)lane->multiplexes);
     curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(e, CURLOPT_CAPATH, NULL);
     curl_easy_setopt(e, CURLOPT_PROXY_CAPATH, NULL);
@@ -355,12 +484,12 @@ static void set_connection(const struct upstream *u, CURL *e)
         curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
 }
 
-static struct call *call_new(struct upstream *u)
+static struct call *call_new(struct lane *lane)
 {
+    const struct upstream *u = lane->upstream;
     struct call *c = xcalloc(1, sizeof *c);
 
-    c->shard = shard_with_room(u);
-    c->shard->handles++;
+    join(c, shard_with_room(lane));
     c->in = BUF_INIT(ANSWER_MAX);
     c->silence = (struct loop_timer){.fn = on_silence, .arg = c};
     c->easy = curl_easy_init();
@@ -370,36 +499,47 @@ static struct call *call_new(struct upstream *u)
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, u->headers);
     curl_easy_setopt(c->easy, CURLOPT_POST, 1L);
     curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
-    set_connection(u, c->easy);
+    set_connection(lane, c->easy);
     curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->error);
     curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_head);
     curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, c);
     curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
-    c->all = u->all;
-    u->all = c;
+    return c;
+}
+
+static struct call *take_idle(struct lane *lane)
+{
+    struct call *c = lane->idle;
+
+    if (!c)
+        return NULL;
+    lane->idle = c->next;
+    if (c->shard->left) {
+        leave(c);
+        join(c, shard_with_room(lane));
+    }
     return c;
 }
 
 struct call *upstream_start(struct upstream *u, const struct call_order *o)
 {
-    struct call *c = u->idle;
-    int64_t timeout_ms = o->left_ms < u->limits.call_timeout_ms ? o->left_ms : u->limits.call_timeout_ms;
+    struct lane *lane = &u->lanes[u->is_https && o->piece];
+    struct call *c = take_idle(lane);
 
-    if (c)
-        u->idle = c->next;
-    else
-        c = call_new(u);
+    if (!c)
+        c = call_new(lane);
     c->running = true;
     c->order = *o;
     *c->error = '\0';
+    c->began_ms = loop_now(u->loop);
+    c->ends_ms = c->began_ms + least(o->left_ms, u->limits.call_timeout_ms);
     curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, o->body.p);
     curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE, (long)o->body.n);
-    curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)(timeout_ms > 0 ? timeout_ms : 1));
     if (curl_multi_add_handle(c->shard->multi, c->easy) != CURLM_OK)
         abort();
-    loop_timer_set(u->loop, &c->silence, loop_now(u->loop) + u->limits.first_byte_timeout_ms);
+    rearm(c, false);
     return c;
 }
 
@@ -419,7 +559,7 @@ void upstream_pause(struct call *c, bool pause)
 {
     assert(c->running);
     if (!pause && c->paused && c->heard_ms)
-        c->heard_ms = loop_now(c->shard->upstream->loop);
+        c->heard_ms = loop_now(upstream_of(c)->loop);
     c->paused = pause;
     curl_easy_pause(c->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT);
 }
@@ -460,6 +600,8 @@ struct upstream *upstream_new(struct loop *l, const struct upstream_conf *conf)
     buf_printf(&url, "%s/chat/completions%s%s", t->base_url, *t->query ? "?" : "", t->query);
     u->url = xstrdup(url.data);
     u->is_https = strncmp(u->url, "https:", 6) == 0;
+    u->lanes[0] = (struct lane){.upstream = u, .multiplexes = u->is_https};
+    u->lanes[1] = (struct lane){.upstream = u};
     buf_free(&url);
     add_key(u, t);
     add_header(u, "Content-Type: application/json");
@@ -467,25 +609,24 @@ struct upstream *upstream_new(struct loop *l, const struct upstream_conf *conf)
     return u;
 }
 
+static void call_free(struct call *c)
+{
+    if (c->running)
+        curl_multi_remove_handle(c->shard->multi, c->easy);
+    loop_timer_clear(upstream_of(c)->loop, &c->silence);
+    curl_easy_cleanup(c->easy);
+    buf_free(&c->in);
+    leave(c);
+    free(c);
+}
+
 void upstream_free(struct upstream *u)
 {
     if (!u)
         return;
-    for (struct call *c = u->all, *next; c; c = next) {
-        next = c->all;
-        if (c->running)
-            curl_multi_remove_handle(c->shard->multi, c->easy);
-        loop_timer_clear(u->loop, &c->silence);
-        curl_easy_cleanup(c->easy);
-        buf_free(&c->in);
-        free(c);
-    }
-    for (struct shard *s = u->shards, *next; s; s = next) {
-        next = s->next;
-        curl_multi_cleanup(s->multi);
-        loop_timer_clear(u->loop, &s->timer);
-        free(s);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(u->lanes); i++)
+        while (u->lanes[i].shards)
+            call_free(u->lanes[i].shards->calls[0]);
     curl_slist_free_all(u->headers);
     free(u->url);
     free(u);

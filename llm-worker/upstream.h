@@ -4,7 +4,8 @@
  * Purpose  the only file that includes curl.h. Thousands of calls at once on one thread.
  * How      libcurl looks for a reusable connection by walking all connections of a multi handle, so the
  *          handles are spread over many multis of at most UPSTREAM_SHARD each, an easy handle bound to
- *          its multi for life, and reused last in, first out (performance.md 4).
+ *          its multi while that lives, and reused last in, first out (performance.md 4). Answers that come whole share
+ *          connections by HTTP/2, streams have their own (docs/decisions/0023-http2.md).
  * Owner    the body of an order is borrowed until the call ends, the rest of it is copied. The result and its body
  *          are borrowed by `done` until it returns, pieces by `piece`. upstream_cancel() ends a call without calling
  *          `done`; not from inside `piece`, whose false does that.
