@@ -307,7 +307,7 @@ static bool is_looked_after(const struct e2e *e, pid_t pid)
 {
     for (size_t i = 0; i < INSTANCES_MAX; i++) {
         const struct e2e *o = instances[i];
-        if (o && (pid == o->openai.pid || pid == o->other.pid || pid == o->langfuse.pid ||
+        if (o && (pid == o->openai.pid || pid == o->other.pid || pid == o->langfuse.pid || pid == o->nginx ||
                   (o != e && pid == o->supervisor)))
             return true;
     }
@@ -419,6 +419,16 @@ static void check_log_lines(const char *path)
     buf_free(&b);
 }
 
+/* Its exit code is its own business; its workers go before it does. */
+static void nginx_end(struct e2e *e)
+{
+    int status;
+
+    kill(e->nginx, SIGTERM);
+    E2E_WAIT(E2E_WAIT_SECONDS, process_ended(e->nginx, &status));
+    e->nginx = 0;
+}
+
 void e2e_end(struct e2e *e)
 {
     if (e->supervisor)
@@ -434,6 +444,8 @@ void e2e_end(struct e2e *e)
         e2e_fake_stop(&e->openai);
     if (e->other.pid)
         e2e_fake_stop(&e->other);
+    if (e->nginx)
+        nginx_end(e);
     if (access(e->out, F_OK) == 0) {
         check_log(e->out);
         check_log(e->err);
@@ -482,6 +494,7 @@ void e2e_cleanup(void)
         kill_and_reap(e->supervisor);
         kill_and_reap(e->openai.pid);
         kill_and_reap(e->other.pid);
+        kill_and_reap(e->nginx);
         kill_and_reap(e->langfuse.pid);
         forget(e);
     }

@@ -54,6 +54,7 @@ struct e2e {
     uint16_t port, telemetry_port;
     struct e2e_fake openai, langfuse;
     struct e2e_fake other; /* a second provider, for those who start it */
+    pid_t nginx;           /* nginx, for those who start one (nginx.h) */
     pid_t supervisor;      /* 0 when it does not run */
     struct buf env;        /* NAME=value, each ended by NUL */
 };

@@ -314,6 +314,6 @@ Test(provider, failures_are_told_to_people)
     struct http_reply r = e2e_ask(e, "ana", "¿Y ahora?", NULL);
     cr_expect_eq(r.status, 502);
     http_reply_free(&r);
-    E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, "(connect: Couldn't connect to server)"));
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, "(connect: Failed to connect to 127.0.0.1 port "));
     e2e_end(e);
 }
