@@ -168,11 +168,12 @@ static bool follow(struct dispatch *d, struct ask *a)
     return leader != NULL;
 }
 
+/* Of a stream whose client has left a part is missing. */
 static void remember(struct dispatch *d, const struct ask *a, const struct job *done)
 {
     struct job whole = *done;
 
-    if (!d->cache || !a->has_same)
+    if (!d->cache || !a->has_same || (a->input.stream && !answer_is_owed(a)))
         return;
     if (a->input.stream)
         whole.answer = buf_str(&a->partial);

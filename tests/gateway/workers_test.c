@@ -18,6 +18,7 @@
 #include "gateway/validate.h"
 #include "tests/e2e/http_client.h"
 #include "tests/e2e/process.h"
+#include "tests/e2e/sse_client.h"
 
 #define PATIENCE_MS 20000
 
@@ -132,6 +133,20 @@ static void ask(struct asker *a, const char *question)
     cr_assert_eq(pthread_create(&a->thread, NULL, ask_thread, a), 0);
 }
 
+struct opening {
+    struct sse_client *client;
+    const char *json;
+};
+
+/* Waits for the head, which comes with the first piece. */
+static void *open_stream(void *arg)
+{
+    const struct opening *o = arg;
+
+    *o->client = sse_open(port, "/ask", "", o->json);
+    return NULL;
+}
+
 static void expect(struct asker *a, int status, const char *text)
 {
     pthread_join(a->thread, NULL);
@@ -168,7 +183,8 @@ static void start(const char *extra)
     snprintf(port_text, sizeof port_text, "PORT=%d", port);
     const char *const argv[] = {program, NULL};
     const char *const env[] = {
-        run_dir, port_text, "HOST=127.0.0.1", "GATEWAY_THREADS=32", "GATEWAY_MAX_IN_FLIGHT=20", extra, NULL};
+        run_dir, port_text, "HOST=127.0.0.1", "GATEWAY_THREADS=32", "GATEWAY_MAX_IN_FLIGHT=20", extra,
+        more,    NULL};
     gateway = process_start(argv, env, dir, log_path, log_path);
     for (int64_t end = clock_ms() + PATIENCE_MS; !gateway_up(); nap())
         cr_assert_lt(clock_ms(), end, "the gateway does not come up");
@@ -392,5 +408,32 @@ Test(workers, stopping_now_leaves_nobody_waiting)
     cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
     kill(gateway, SIGINT);
     expect(&q, 503, "shutting_down");
+    stop(&a, NULL);
+}
+
+/* What came of a stream after its client had left was given to nobody: it is missing, and so no answer for others. */
+Test(workers, half_a_stream_is_not_given_again)
+{
+    static const char json[] = "{\"user_id\":\"u\",\"question\":\"hola\",\"stream\":true}";
+    struct asker q = {0};
+
+    start("GATEWAY_CACHE_BYTES=100000");
+    struct mock a = worker(1);
+    struct sse_client c = {.fd = -1};
+    pthread_t opener;
+    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &(struct opening){&c, json}), 0);
+    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    struct job held = a.last;
+    say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = held.id, .answer = str_of("uno")});
+    pthread_join(opener, NULL);
+    cr_assert(sse_next_named(&c, "delta"));
+    sse_close(&c);
+    cr_assert(hear(&a, JOB_CANCEL, PATIENCE_MS, true));
+    say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = held.id, .answer = str_of(" dos")});
+    done(&a, held.epoch, held.id, "");
+    ask(&q, "hola");
+    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true), "the half answer was given again");
+    done(&a, a.last.epoch, a.last.id, "uno dos");
+    expect(&q, 200, "uno dos");
     stop(&a, NULL);
 }
