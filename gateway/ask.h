@@ -79,7 +79,7 @@ struct ask {
     struct same same;
     const char *cache; /* where its answer came from: "hit", "shared"; NULL: the provider */
     bool leads;        /* others may follow it */
-    struct ask *next_leader, *leader, *followers;
+    struct ask *next_leader, *leader, *followers, *last_follower;
     bool gone;       /* the client left before its answer, so gone_node is or was in the inbox */
     bool left;       /* the client left before it had its answer */
     bool late;       /* its time was over before it was answered */

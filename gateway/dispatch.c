@@ -111,7 +111,7 @@ static void pass_lead_on(struct ask *a)
         flights_follow(leader, f);
     flights_lead(d->flights, leader);
     asks_wait_first(&d->asks, leader);
-    wait_for_worker(leader, clock_ms());
+    wait_for_worker(leader, a->state == ASK_WAITING ? leader->put_ms : clock_ms()); /* they waited, too */
 }
 
 /* A provider's failure is theirs too, when it is one: to ask for each of them again would multiply it. */
@@ -243,6 +243,18 @@ static void tell_worker(struct ask *a, enum job_kind kind)
     worker_say(a->worker, &(struct job){.kind = kind, .epoch = a->dispatch->epoch, .id = a->id});
 }
 
+static void stop(struct ask *a);
+
+/* One who follows waits no more, and perhaps was the last who did. */
+static void leave_leader(struct ask *a)
+{
+    struct ask *leader = a->leader;
+
+    flights_leave(a);
+    if (leader->left && !leader->followers)
+        stop(leader);
+}
+
 /* Nobody waits for the answer any more: stop paying for it. */
 static void stop(struct ask *a)
 {
@@ -260,10 +272,7 @@ static void stop(struct ask *a)
         return;
     }
     if (a->state == ASK_FOLLOWING) {
-        struct ask *leader = a->leader;
-        flights_leave(a);
-        if (leader->left && !leader->followers)
-            stop(leader);
+        leave_leader(a);
         finish(a, &(struct job){.kind = JOB_FAILED});
         return;
     }
@@ -609,7 +618,7 @@ static void on_timer(void *arg)
     struct dispatch *d = a->dispatch;
 
     if (a->state == ASK_FOLLOWING) {
-        flights_leave(a);
+        leave_leader(a);
         fail(a, 502, "Upstream LLM error", "timeout",
              "the same question, asked before, was not answered in time");
     } else if (a->state == ASK_WAITING) {

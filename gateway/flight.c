@@ -39,18 +39,18 @@ void flights_follow(struct ask *leader, struct ask *a)
 {
     a->state = ASK_FOLLOWING;
     a->leader = leader;
-    a->prev = NULL;
-    a->next = leader->followers;
-    if (a->next)
-        a->next->prev = a;
-    leader->followers = a;
+    a->next = NULL;
+    a->prev = leader->last_follower;
+    *(a->prev ? &a->prev->next : &leader->followers) = a;
+    leader->last_follower = a;
 }
 
 void flights_leave(struct ask *follower)
 {
-    *(follower->prev ? &follower->prev->next : &follower->leader->followers) = follower->next;
-    if (follower->next)
-        follower->next->prev = follower->prev;
+    struct ask *leader = follower->leader;
+
+    *(follower->prev ? &follower->prev->next : &leader->followers) = follower->next;
+    *(follower->next ? &follower->next->prev : &leader->last_follower) = follower->prev;
     follower->prev = follower->next = follower->leader = NULL;
 }
 

@@ -25,6 +25,7 @@ void flights_end(struct flights *f, struct ask *leader); /* it leads no more; al
 
 void flights_follow(struct ask *leader, struct ask *a);
 void flights_leave(struct ask *follower);
-struct ask *flights_take(struct ask *leader); /* a follower, which follows no more; NULL: there is none */
+struct ask *flights_take(
+    struct ask *leader); /* the follower that has waited longest; it follows no more; NULL: there is none */
 
 #endif

@@ -169,7 +169,8 @@ static bool gateway_up(void)
     return up;
 }
 
-static void start(const char *extra)
+/* extra: up to two variables; NULL = none. */
+static void start_with(const char *extra, const char *more)
 {
     char program[512], run_dir[96], port_text[32];
 
@@ -189,6 +190,11 @@ static void start(const char *extra)
     for (int64_t end = clock_ms() + PATIENCE_MS; !gateway_up(); nap())
         cr_assert_lt(clock_ms(), end, "the gateway does not come up");
     wire = zwire_new();
+}
+
+static void start(const char *extra)
+{
+    start_with(extra, NULL);
 }
 
 static void stop(struct mock *a, struct mock *b)
@@ -436,4 +442,19 @@ Test(workers, half_a_stream_is_not_given_again)
     done(&a, a.last.epoch, a.last.id, "uno dos");
     expect(&q, 200, "uno dos");
     stop(&a, NULL);
+}
+
+/* Those who wait for another one's answer wait in the queue with it: none of them begins anew when its time is over. */
+Test(workers, the_queue_timeout_is_that_of_followers_too)
+{
+    struct asker q[8] = {{0}};
+
+    start_with("GATEWAY_SINGLE_FLIGHT=true", "GATEWAY_QUEUE_TIMEOUT_MS=1000");
+    for (size_t i = 0; i < ARRAY_LEN(q); i++) {
+        q[i].timeout_ms = 5000; /* they would need eight, one after the other */
+        ask(&q[i], "hola");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(q); i++)
+        expect(&q[i], 503, "no_worker");
+    stop(NULL, NULL);
 }
