@@ -2,14 +2,10 @@ locals {
   source = var.source_dir != "" ? var.source_dir : abspath("${path.module}/../..")
   bundle = abspath("${var.artifacts_dir}/${var.project_name}")
 
-  # Name of each secret: the role that reads it, its variable, its file on the host.
-  secrets = {
-    for name, secret in {
-      openai_api_key      = { role = "llm-worker", variable = "OPENAI_API_KEY", file = var.openai_api_key_file }
-      langfuse_public_key = { role = "telemetry", variable = "LANGFUSE_PUBLIC_KEY", file = var.langfuse_public_key_file }
-      langfuse_secret_key = { role = "telemetry", variable = "LANGFUSE_SECRET_KEY", file = var.langfuse_secret_key_file }
-    } : name => secret if secret.file != ""
-  }
+  secrets = { for name, file in var.secret_files : name => {
+    file = file
+    role = can(regex("^(OPENAI_API_KEY|LLM_KEY_)", name)) ? "llm-worker" : name == "LOG_USER_ID_KEY" ? "gateway" : "telemetry"
+  } }
 
   # Relative paths of compose.yaml hold from its own folder. Its own .env is not read beside this file.
   variables = merge({

@@ -1,4 +1,4 @@
-# No secret is an input: it would stand in the state. The variables *_file are paths, and only paths are written.
+# No secret is an input: it would stand in the state. secret_files are paths, and only paths are written.
 
 variable "project_name" {
   description = "Name of this deployment: of its folder, its Compose project and its metrics."
@@ -58,22 +58,21 @@ variable "prometheus_port" {
   default     = 9090
 }
 
-variable "openai_api_key_file" {
-  description = "Absolute path of a file with the provider's key, which user 10001 can read; empty: a demo answers."
-  type        = string
-  default     = ""
-}
+variable "secret_files" {
+  description = "Name of each secret of docs/configuration.md, and absolute path of its file, which user 10001 can read; without OPENAI_API_KEY a demo answers."
+  type        = map(string)
+  default     = {}
 
-variable "langfuse_public_key_file" {
-  description = "Absolute path of a file with Langfuse's public key; empty: nothing is uploaded."
-  type        = string
-  default     = ""
-}
-
-variable "langfuse_secret_key_file" {
-  description = "Absolute path of a file with Langfuse's secret key."
-  type        = string
-  default     = ""
+  validation {
+    condition = length([for name in keys(var.secret_files) : name if !can(regex(
+      "^(OPENAI_API_KEY|LLM_KEY_[A-Z0-9_]+|LANGFUSE_(PUBLIC|SECRET)_KEY|CAPTURE_HASH_KEY|OTEL_EXPORTER_OTLP_(TRACES_)?HEADERS|LOG_USER_ID_KEY)$", name
+    ))]) == 0
+    error_message = "The secret_files must be named like secrets of docs/configuration.md, without _FILE."
+  }
+  validation {
+    condition     = length([for path in values(var.secret_files) : path if !can(regex("^/[^:$]+$", path))]) == 0
+    error_message = "The secret_files must be absolute paths without colons and dollars."
+  }
 }
 
 variable "settings" {
@@ -87,7 +86,7 @@ variable "settings" {
   }
   validation {
     condition     = length([for name in keys(var.settings) : name if can(regex("(KEY|SECRET|TOKEN|PASSWORD|HEADERS)$", name))]) == 0
-    error_message = "The settings must not hold a secret, which would stand in the state: name its file in an input *_file."
+    error_message = "The settings must not hold a secret, which would stand in the state: name its file in secret_files."
   }
   validation {
     condition     = length([for value in values(var.settings) : value if can(regex("[\r\n'\"#$\\\\]", value))]) == 0
