@@ -12,6 +12,7 @@
 #include "common/proc/child.h"
 #include "supervisor/check.h"
 #include "supervisor/lock.h"
+#include "supervisor/notify.h"
 #include "supervisor/run.h"
 #include "supervisor/settings.h"
 #include "supervisor/spawn.h"
@@ -130,6 +131,7 @@ static int command_run(int n, char **roles)
     if (code != EXIT_DONE)
         return code;
     log_init("supervisor", LOG_INFO);
+    notify_open();
     struct check *c = check_new(&s, &code);
     check_log(c);
     check_free(c);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 #include "common/base/log.h"
 #include "common/proc/child.h"
 #include "supervisor/child.h"
+#include "supervisor/notify.h"
 #include "supervisor/status.h"
 
 static struct {
@@ -29,6 +31,8 @@ static struct {
     bool hurry;
     int exit_code;
     bool status_failed;
+    bool up;         /* it has been able to answer */
+    int64_t beat_at; /* when the service manager's watchdog hears from us next */
 } sup;
 
 static void tell_role(int role, enum child_event e)
@@ -69,8 +73,11 @@ static void go_on_starting(void)
     }
 }
 
+/* The service manager's patience follows DRAIN_TIMEOUT_MS, whatever its own configuration says. */
 static void stop_role(int role)
 {
+    notify("EXTEND_TIMEOUT_USEC=%lld",
+           (long long)(sup.crew.stop_ms + KILL_TIMEOUT_MS + STOP_GRACE_MS) * 1000);
     tell_role(role, EVENT_STOP);
     if (sup.hurry)
         tell_role(role, EVENT_HURRY);
@@ -84,6 +91,7 @@ static void begin_stop(int exit_code)
     sup.exit_code = exit_code;
     sup.stopping_role = ROLES - 1;
     sup.crew.changed = true;
+    notify("STOPPING=1");
     stop_role(sup.stopping_role);
 }
 
@@ -126,6 +134,16 @@ static void reap(void)
     }
 }
 
+/* What the children make of it is theirs to log: to the service manager it is done when all have been told. */
+static void reload(void)
+{
+    if (sup.up && !sup.stopping)
+        notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_us());
+    for (int role = 0; role < ROLES; role++)
+        tell_role(role, EVENT_RELOAD);
+    sup.crew.changed = true;
+}
+
 static void read_signals(void)
 {
     struct signalfd_siginfo info;
@@ -136,8 +154,7 @@ static void read_signals(void)
         if (signo == SIGCHLD) {
             reap();
         } else if (signo == SIGHUP) {
-            for (int role = 0; role < ROLES; role++)
-                tell_role(role, EVENT_RELOAD);
+            reload();
         } else {
             asked_to_stop(signo);
         }
@@ -154,7 +171,7 @@ static void meet_deadlines(void)
 
 static int sleep_ms(void)
 {
-    int64_t at = CHILD_NEVER;
+    int64_t at = sup.beat_at;
 
     if (!sup.stopping && sup.starting < ROLES - 1)
         at = sup.patience;
@@ -200,6 +217,52 @@ static void fill_line(struct status_line *l, const struct child *c)
     status_end(l->end, c->has_ended, c->last_end);
 }
 
+static int count_in(int role, enum child_state state)
+{
+    int n = 0;
+
+    for (size_t i = 0; i < sup.n; i++)
+        n += (int)sup.children[i].role == role && sup.children[i].state == state;
+    return n;
+}
+
+/* Telemetry is waited for by nobody but itself (P5). */
+static bool can_answer(void)
+{
+    if (sup.starting < ROLES - 1)
+        return false;
+    for (int role = 0; role < ROLES; role++) {
+        if (!(role == ROLE_TELEMETRY && sup.crew.serving) && !role_is(role, CHILD_READY))
+            return false;
+    }
+    return true;
+}
+
+/* "ready: gateway 1 of 1, llm-worker 2 of 2, telemetry 1 of 1", for `systemctl status`. */
+static void tell_manager(void)
+{
+    char ready[NOTIFY_MAX / 2] = "";
+    size_t n = 0;
+
+    for (int role = ROLES - 1; role >= 0; role--) {
+        if (sup.settings->count[role])
+            n += (size_t)snprintf(ready + n, sizeof ready - n, "%s %s %d of %d",
+                                  n ? "," : "ready:", kinds[role].role, count_in(role, CHILD_READY),
+                                  sup.settings->count[role]);
+    }
+    sup.up = sup.up || can_answer();
+    notify("%sSTATUS=%s%s", sup.up && !sup.stopping ? "READY=1\n" : "", sup.stopping ? "stopping; " : "",
+           ready);
+}
+
+static void beat(void)
+{
+    if (sup.crew.now < sup.beat_at)
+        return;
+    notify("WATCHDOG=1");
+    sup.beat_at = sup.crew.now + notify_watchdog_ms();
+}
+
 static void publish(void)
 {
     static struct status_line lines[STATUS_LINES_MAX];
@@ -207,6 +270,7 @@ static void publish(void)
     if (!sup.crew.changed)
         return;
     sup.crew.changed = false;
+    tell_manager();
     lines[0] = (struct status_line){.role = "supervisor", .pid = (int)getpid(), .end = "-"};
     snprintf(lines[0].state, sizeof lines[0].state, "%s", sup.stopping ? "stopping" : "running");
     clock_rfc3339(lines[0].since, sup.started_us);
@@ -250,6 +314,7 @@ static int prepare(const struct settings *s)
     sup.started_us = wall_us();
     sup.starting = -1;
     sup.crew.now = clock_ms();
+    sup.beat_at = notify_watchdog_ms() ? sup.crew.now : CHILD_NEVER;
     sup.crew.stop_ms = s->drain_ms + STOP_GRACE_MS;
     sup.crew.serving = s->count[ROLE_GATEWAY] > 0 || s->count[ROLE_LLM_WORKER] > 0;
     for (int role = 0; role < ROLES; role++) {
@@ -281,6 +346,7 @@ int run(const struct settings *s)
         else
             go_on_starting();
         publish();
+        beat();
         if (sup.stopping && sup.stopping_role < 0)
             break;
         wait_for_news();

@@ -1,5 +1,6 @@
 #include "supervisor/settings.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -111,6 +112,47 @@ const char *settings_env_file_of(const char *name)
     return env_file;
 }
 
+/* What systemd hands over as a credential NAME is what NAME_FILE names. Only the path passes through here, and only to
+ * the kind of process that the table lets see it. */
+static int take_credential(const char *dir, const char *name)
+{
+    char file[NAME_MAX + sizeof "_FILE"], path[PATH_MAX];
+
+    snprintf(file, sizeof file, "%s_FILE", name);
+    const char *rival = variable(name) ? name : variable(file) ? file : NULL;
+    if (rival) {
+        log_error("%s is set, and there is a credential %s too: keep one of them", rival, name);
+        return EXIT_CONFIG;
+    }
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (n < 0 || (size_t)n >= sizeof path || setenv(file, path, 1) < 0) {
+        log_error("cannot use the credential %s: its path is too long", name);
+        return EXIT_CONFIG;
+    }
+    return EXIT_DONE;
+}
+
+static int take_credentials(void)
+{
+    const char *dir = variable("CREDENTIALS_DIRECTORY");
+    int code = EXIT_DONE;
+    const struct dirent *e;
+
+    if (!dir)
+        return EXIT_DONE;
+    DIR *d = opendir(dir);
+    if (!d) {
+        log_error("CREDENTIALS_DIRECTORY=%s: cannot read it: %s", dir, strerror(errno));
+        return EXIT_CONFIG;
+    }
+    while ((e = readdir(d)) != NULL) {
+        if (*e->d_name != '.' && take_credential(dir, e->d_name) != EXIT_DONE)
+            code = EXIT_CONFIG;
+    }
+    closedir(d);
+    return code;
+}
+
 static int find_programs(struct settings *s)
 {
     char self[PATH_MAX];
@@ -163,6 +205,7 @@ int settings_load(struct settings *s)
     if (code !=
         EXIT_DONE) /* half of the variables would be missing: nothing that follows could be believed */
         return code;
+    code = take_credentials();
     if (conf_load(rows, ARRAY_LEN(rows), s) < 0)
         code = EXIT_CONFIG;
     for (int role = 0; role < ROLES; role++)

@@ -1,8 +1,8 @@
 /*
  * settings.h - everything the supervisor is told, checked before anything is started
  *
- * Purpose  the .env file, the few variables that are the supervisor's own, the folders, the programs
- *          beside it.
+ * Purpose  the .env file, systemd's credentials, the few variables that are the supervisor's own, the folders, the
+ *          programs beside it.
  * Owner    one struct for the life of the process.
  * Threads  before any thread starts.
  * Errors   an exit code of child.h; has logged what was wrong with which variable.

@@ -9,7 +9,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -21,11 +23,13 @@
 #define LINE_END_MAX 64 /* what every line has room for behind its fields */
 
 static const char *const level_names[] = {"DEBUG", "INFO", "WARNING", "ERROR"};
+static const char *const priorities[] = {"<7>", "<6>", "<4>", "<3>"}; /* syslog's */
 
 static const char *process = "atalaya";
 static enum log_level least = LOG_INFO;
 static enum log_format format = LOG_JSON;
 static bool colour;
+static bool journal;
 static void (*diverted)(enum log_level, const char *);
 static atomic_uint lost;
 
@@ -35,10 +39,24 @@ static struct log_limit *limits;
 static atomic_uint pending; /* limits that have left something out */
 static char last_error[LOG_SAID_MAX];
 
+/* JOURNAL_STREAM is "device:inode" of the journal's socket; it is handed down also to who writes elsewhere. */
+static bool is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char ours[64];
+    struct stat st;
+
+    if (!stream || fstat(STDOUT_FILENO, &st) < 0)
+        return false;
+    snprintf(ours, sizeof ours, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(stream, ours) == 0;
+}
+
 void log_init(const char *name, enum log_level level)
 {
     process = name;
     least = level;
+    journal = is_journal();
 }
 
 void log_set_level(enum log_level level)
@@ -148,11 +166,14 @@ static void text_begin(struct buf *b, enum log_level level, const char *ts, cons
 {
     static const char *const shades[] = {DIM, "", "\x1b[33m", "\x1b[1;31m"};
 
-    paint(b, DIM);
-    buf_puts(b, ts);
-    paint(b, PLAIN);
+    if (!journal) {
+        paint(b, DIM);
+        buf_puts(b, ts);
+        paint(b, PLAIN);
+        buf_putc(b, ' ');
+    }
     paint(b, shades[level]);
-    buf_printf(b, " %-7s ", level_names[level]);
+    buf_printf(b, "%-7s ", level_names[level]);
     paint(b, PLAIN);
     buf_printf(b, "%s[%ld] ", process, (long)getpid());
     visible_put(b, msg, strlen(msg), "");
@@ -205,6 +226,8 @@ static void write_event(enum log_level level, const struct log_field *fields, co
     struct buf line = {.data = room, .cap = sizeof room, .max = LOG_LINE_MAX};
 
     clock_rfc3339(ts, wall_us());
+    if (journal)
+        buf_puts(&line, priorities[level]);
     if (format == LOG_JSON)
         json_begin(&line, level, ts, msg);
     else

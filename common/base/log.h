@@ -3,7 +3,8 @@
  *
  * Purpose  what people and log shippers read. JSON: {"ts","level","name":"app","process","pid","msg", fields…};
  *          text, for a person who looks on: time, level, process[pid], message, key=value…, in colour on a terminal
- *          unless NO_COLOR is set. Never a question, an answer or a key: the caller passes only what may be read by
+ *          unless NO_COLOR is set. Where stdout is systemd's journal (JOURNAL_STREAM), a line begins with its
+ *          priority, <4>, which the journal takes off, and a text without the time, which the journal has. Never a question, an answer or a key: the caller passes only what may be read by
  *          anybody.
  * Promise  P5: a reader that stalls never stalls us. A line that the pipe cannot take at once is dropped
  *          and counted; the next line that goes through says how many were lost.

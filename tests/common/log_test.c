@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/attr.h"
 #include "common/base/clock.h"
 #include "common/base/limits.h"
 
@@ -23,6 +25,7 @@ static char said[SAID_MAX];
 static void set_up(void)
 {
     unsetenv("NO_COLOR");
+    unsetenv("JOURNAL_STREAM");
     real_stdout = dup(STDOUT_FILENO);
     int fd = mkstemp(path);
     cr_assert(real_stdout >= 0 && fd >= 0);
@@ -92,6 +95,50 @@ Test(log, text)
     expect_line("Z WARNING tester[",
                 "] word \"quoted\" path=/ask why=\"it broke\" n=-3 yes=true usd=4.5e-06\n");
     cr_expect_eq(said[0], '2');
+}
+
+static void into_the_journal(void)
+{
+    char stream[64];
+    struct stat st;
+
+    cr_assert_eq(fstat(STDOUT_FILENO, &st), 0);
+    snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_init("tester", LOG_DEBUG);
+}
+
+Test(log, the_journal_is_told_priorities)
+{
+    into_the_journal();
+    log_debug("a");
+    log_info("b");
+    log_warning("c");
+    log_error("d");
+    const char *text = output();
+    static const char *const begins[] = {"<7>{\"ts\":", "<6>{\"ts\":", "<4>{\"ts\":", "<3>{\"ts\":"};
+    for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
+        cr_assert_not_null(text);
+        cr_expect_eq(strncmp(text, begins[i], strlen(begins[i])), 0, "%s", text);
+        text = strchr(text, '\n') + 1;
+    }
+}
+
+Test(log, the_journal_has_the_time_itself)
+{
+    into_the_journal();
+    log_set_format(LOG_TEXT);
+    log_warning("word");
+    expect_line("<4>WARNING tester[", "] word\n");
+    cr_expect_eq(said[0], '<');
+}
+
+Test(log, another_process_journal_is_not_ours)
+{
+    setenv("JOURNAL_STREAM", "8:1234567", 1);
+    log_init("tester", LOG_INFO);
+    log_info("word");
+    cr_expect_eq(output()[0], '{');
 }
 
 Test(log, below_the_level_nothing_is_written)
@@ -174,6 +221,7 @@ Test(log, colour_only_on_a_terminal_and_without_no_color)
     cr_expect(strstr(got, "plain") && !strchr(got, '\x1b'), "%s", got);
 
     unsetenv("NO_COLOR");
+    unsetenv("JOURNAL_STREAM");
     log_set_format(LOG_TEXT);
     log_error("red");
     memset(got, 0, sizeof got);

@@ -195,6 +195,70 @@ Test(check, misspelt_names_are_warned_about_and_their_values_are_not_shown)
     }
 }
 
+/* CREDENTIALS_DIRECTORY of the house, with these files in it. */
+static void hand_over(const char *name, const char *secret)
+{
+    static char assignment[256];
+    char path[200];
+
+    snprintf(path, sizeof path, "%s/credentials", house.dir);
+    if (mkdir(path, 0700) == 0) {
+        snprintf(assignment, sizeof assignment, "CREDENTIALS_DIRECTORY=%s", path);
+        house_env(&house, assignment);
+    }
+    snprintf(path, sizeof path, "credentials/%s", name);
+    write_file(path, secret);
+}
+
+Test(check, a_credential_is_the_secret_of_its_name) /* P8 */
+{
+    char from[200];
+
+    hand_over("OPENAI_FAKE_KEY", "sk-hidden-8\n");
+    char *said = run(ARGV("check"), EXIT_DONE);
+    snprintf(from, sizeof from, " file %s/credentials/OPENAI_FAKE_KEY", house.dir);
+    cr_expect(has_row(said, "llm-worker", "OPENAI_FAKE_KEY", "(set, 11 bytes)", from), "%s", said);
+    cr_expect(has_row(said, "gateway", "OPENAI_FAKE_KEY", "(not set)", " default"), "%s", said);
+    cr_expect(has_row(said, "telemetry", "OPENAI_FAKE_KEY", "(not set)", " default"), "%s", said);
+    cr_expect_eq(count(said, "good (errors: 0, warnings: 0)\n"), 1, "%s", said);
+    cr_expect_eq(count(said, "sk-hidden"), 0, "%s", said);
+    free(said);
+}
+
+Test(check, a_credential_and_a_variable_are_one_too_many)
+{
+    write_file(".env", "OPENAI_FAKE_KEY=sk-hidden-9\nOTHER_KEY_FILE=/nowhere\n");
+    hand_over("OPENAI_FAKE_KEY", "sk-hidden-8");
+    hand_over("OTHER_KEY", "sk-hidden-7");
+    char *said = run(ARGV("check"), EXIT_CONFIG);
+    cr_expect_eq(
+        count(said, "OPENAI_FAKE_KEY is set, and there is a credential OPENAI_FAKE_KEY too: keep one"), 1,
+        "%s", said);
+    cr_expect_eq(count(said, "OTHER_KEY_FILE is set, and there is a credential OTHER_KEY too: keep one"), 1,
+                 "%s", said);
+    cr_expect_eq(count(said, "sk-hidden"), 0, "%s", said);
+    free(said);
+}
+
+Test(check, a_misspelt_credential_is_warned_about)
+{
+    hand_over("OPENAI_FAKE_KYE", "sk-hidden-8");
+    char *said = run(ARGV("check"), EXIT_DONE);
+    cr_expect_eq(
+        count(said, "OPENAI_FAKE_KYE_FILE is read by no program; did you mean OPENAI_FAKE_KEY_FILE?"), 1,
+        "%s", said);
+    free(said);
+}
+
+Test(check, credentials_that_cannot_be_read_stop_the_start)
+{
+    house_env(&house, "CREDENTIALS_DIRECTORY=/nowhere/credentials");
+    char *said = run(ARGV("check"), EXIT_CONFIG);
+    cr_expect_eq(count(said, "CREDENTIALS_DIRECTORY=/nowhere/credentials: cannot read it: No such file"), 1,
+                 "%s", said);
+    free(said);
+}
+
 Test(check, a_program_that_cannot_tell_does_not_stop_the_start)
 {
     char path[200];

@@ -12,6 +12,10 @@ static const struct {
     const char *variable;
     unsigned roles;
 } expected[] = {
+    {"NOTIFY_SOCKET=/run/systemd/notify", 0},
+    {"WATCHDOG_USEC=1", 0},
+    {"CREDENTIALS_DIRECTORY=/run/credentials", 0},
+    {"JOURNAL_STREAM=8:1", T | W | G},
     {"OPENAI_API_KEY=x", W},
     {"OPENAI_API_KEY_FILE=x", W},
     {"OPENAI_BASE_URL", W},
