@@ -66,7 +66,7 @@ void record_log(const struct event *e, const struct caller *c, const char *user)
                    LOG_CSTR("token", c->token), LOG_STR("error", e->error), LOG_STR(trace, e->trace_id),
                    LOG_CSTR("user_id", user), LOG_INT("attempts", e->attempts.n),
                    LOG_STR("upstream", upstream), LOG_STR("cache", e->cache),
-                   LOG_REAL("first_token_ms", e->first_token_us ? (double)(e->first_token_us / 1000) : NAN),
+                   LOG_REAL("first_token_ms", e->first_token_us ? (double)e->first_token_us / 1000 : NAN),
                    LOG_STR("model", e->model), LOG_INT("tokens", e->total_tokens),
                    LOG_REAL("cost_usd", e->has_cost ? e->cost_usd : NAN),
                    LOG_STR("error_text", e->error_text)),

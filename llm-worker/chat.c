@@ -45,13 +45,18 @@ static void write_with(struct buf *out, struct str request, const char *from, co
     buf_append(out, to, (size_t)(request.p + request.n - to));
 }
 
-/* Options that are no object are the provider's to refuse. */
+/* Usage is to be asked for. Options that are no object are the provider's to refuse. */
+static bool is_to_be_changed(const struct chat *c, bool stream)
+{
+    return stream && !c->wants_usage && (!c->options.n || *c->options.p == '{' || str_eq(c->options, "null"));
+}
+
 void chat_write(struct buf *out, const struct chat *c, bool stream)
 {
     struct str request = c->text, options = c->options, usage = source_of(&c->hold[1], "include_usage");
     const char *end = request.p + request.n - 1;
 
-    if (!stream || c->wants_usage)
+    if (!is_to_be_changed(c, stream))
         buf_append(out, request.p, request.n);
     else if (!options.n)
         write_with(out, request, end, end, jsonscan_next(request, &(size_t){0}).n ? "," OPTIONS : OPTIONS);
@@ -59,9 +64,7 @@ void chat_write(struct buf *out, const struct chat *c, bool stream)
         write_with(out, request, options.p, options.p + options.n, "{" USAGE "}");
     else if (usage.n)
         write_with(out, request, usage.p, usage.p + usage.n, "true");
-    else if (*options.p == '{')
+    else
         write_with(out, request, options.p + 1, options.p + 1,
                    jsonscan_next(options, &(size_t){0}).n ? USAGE "," : USAGE);
-    else
-        buf_append(out, request.p, request.n);
 }
