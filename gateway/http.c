@@ -447,7 +447,7 @@ enum http_room http_stream_put(struct http_stream *s, struct str piece)
     }
     if (out->state == SENDER_BROKEN)
         return HTTP_LOST;
-    s->full |= out->out.len > HTTP_STREAM_HIGH;
+    s->full |= out->state == SENDER_WAITING && out->out.len > HTTP_STREAM_HIGH;
     return s->full ? HTTP_FULL : HTTP_ROOM;
 }
 

@@ -657,6 +657,22 @@ Test(http_stream, who_stops_reading_stops_us_and_goes_on)
     close(fd);
 }
 
+/* More in one turn than may wait, for a client that takes all of it at once: wherever the frame of a chunk passes the
+ * mark, it goes on. */
+Test(http_stream, who_takes_all_at_once_does_not_stop_us)
+{
+    for (int size = 40; size < 60; size++) {
+        int fd = say(GET_CLOSE("/pieces"));
+        struct ask *a = ask(size - 39);
+        a->size = size;
+        a->most = 2 * (int)HTTP_STREAM_HIGH / size;
+        on_loop(begin_feeding, a);
+        cr_assert_eq(hear_out(fd), 0);
+        expect_numbers(dechunked(), a->most, a->size);
+        close(fd);
+    }
+}
+
 Test(http_stream, the_end_waits_for_a_slow_reader)
 {
     const char *const requests[] = {GET_CLOSE("/pieces"), GET_1_0_KEEP("/pieces")};
