@@ -26,7 +26,7 @@ struct member {
     int64_t no_quota_until;    /* 0: it has quota, as far as we know */
     int64_t in_flight;
     struct pass *first, *last; /* waiting for their turn */
-    struct loop_timer turn;    /* when the headers allow the next one */
+    struct loop_timer turn;    /* when the headers allow the next one, or nobody is let through any more */
 };
 
 struct pool {
@@ -153,9 +153,24 @@ static void pump(struct member *m)
     }
 }
 
+/* Whoever waits for it looks for another one. */
+static void turn_away(struct member *m)
+{
+    while (m->first) {
+        struct pass *pass = m->first;
+        unqueue(pass);
+        pass->done(pass->arg, NULL);
+    }
+}
+
 static void on_turn(void *arg)
 {
-    pump(arg);
+    struct member *m = arg;
+
+    if (breaker_allows(&m->breaker, clock_ms()))
+        pump(m);
+    else
+        turn_away(m);
 }
 
 /* It has waited until its deadline. */
@@ -234,16 +249,6 @@ static void learn_quota(struct member *m, const struct verdict *v, int64_t now)
     }
 }
 
-/* Whoever waits for it looks for another one. */
-static void turn_away(struct member *m)
-{
-    while (m->first) {
-        struct pass *pass = m->first;
-        unqueue(pass);
-        pass->done(pass->arg, NULL);
-    }
-}
-
 static void learn_health(struct member *m, const struct pass *pass, const struct verdict *v, int64_t now)
 {
     bool was_open = m->breaker.open;
@@ -257,7 +262,7 @@ static void learn_health(struct member *m, const struct pass *pass, const struct
                              LOG_CSTR("outcome", outcome_word(v->outcome)), LOG_INT("status", v->status)),
                   "too many calls to the upstream failed: it is left alone for a while");
     if (!breaker_allows(&m->breaker, now))
-        turn_away(m);
+        loop_timer_set(m->pool->loop, &m->turn, now); /* not now: the caller may wait for it, too */
 }
 
 void pool_learn(struct pool *p, struct pass *pass, const struct verdict *v, uint64_t tokens)
