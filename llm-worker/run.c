@@ -150,9 +150,10 @@ static void succeed(struct leg *leg, const struct completion *c)
 }
 
 /* For whoever runs the service: what happened, where, and what to look at. */
-static void describe(struct buf *text, const struct verdict *v, const char *url, const char *code,
-                     bool stream)
+static void describe(struct buf *text, const struct verdict *v, const char *url, bool stream)
 {
+    const char *code = *v->code ? v->code : v->type;
+
     if (v->status >= 300 && v->status < 400)
         buf_printf(text, "%s answered %d, a redirect, which is not followed: is the base URL right?", url,
                    v->status);
@@ -192,7 +193,7 @@ static void give_up(struct leg *leg, const struct verdict *v, enum retry_why why
     struct buf text = BUF_INIT(4 * KIB);
     struct job result = {.kind = JOB_FAILED};
 
-    describe(&text, v, target_of(r, leg)->base_url, trail_last_code(&r->trail), leg->stream != NULL);
+    describe(&text, v, target_of(r, leg)->base_url, leg->stream != NULL);
     buf_printf(&text, "; tries: %u%s%s", r->trail.n, *reason ? ", no more because " : "", reason);
     set_refusal(&result, r, v, body);
     fail_with(r, &result, retry_error_word(v), text.data);
@@ -334,8 +335,9 @@ static void try_again_or_fail(struct leg *leg, const struct verdict *v, struct s
     struct run *r = leg->run;
     int64_t now = clock_ms();
 
-    if (is_busy(other(leg)))
+    if (!r->winner && is_busy(other(leg)))
         return; /* that one may do better */
+    end(other(leg));
     if (retry_is_mute(v) && another_may_help(r, v) && go_to_another(r))
         return;
     struct retry retry = decide(leg, v, now);

@@ -34,8 +34,3 @@ struct list trail_list(struct trail *t)
 {
     return (struct list){t->events, t->n};
 }
-
-const char *trail_last_code(const struct trail *t)
-{
-    return t->n ? t->texts[t->n - 1].code : "";
-}

@@ -29,6 +29,5 @@ void trail_add(struct trail *t, const struct target *asked, enum outcome outcome
                const struct call_result *res, const char *code, int64_t started_us, int64_t wait_us,
                bool hedge);
 struct list trail_list(struct trail *t);
-const char *trail_last_code(const struct trail *t);
 
 #endif
