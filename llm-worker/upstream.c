@@ -43,10 +43,11 @@ struct call {
     CURL *easy;
     struct buf in;
     struct loop_timer silence;
-    int64_t began_ms, ends_ms;
-    int64_t heard_ms; /* 0: nothing yet */
+    int64_t silent_ms; /* since then */
+    int64_t ends_ms;
     bool running;
     bool over;      /* for libcurl */
+    bool heard;     /* something of the answer */
     bool streaming; /* what comes is given away in pieces */
     bool enough;    /* and that was the last one */
     bool paused;
@@ -110,12 +111,13 @@ static int64_t least(int64_t a, int64_t b)
 static int64_t patience(const struct call *c, bool connected)
 {
     const struct upstream_conf *limits = &upstream_of(c)->limits;
+    int64_t since = c->paused ? loop_now(upstream_of(c)->loop) : c->silent_ms;
 
-    if (c->heard_ms)
-        return (c->paused ? loop_now(upstream_of(c)->loop) : c->heard_ms) + limits->stall_timeout_ms;
+    if (c->heard)
+        return since + limits->stall_timeout_ms;
     if (connected)
-        return c->began_ms + limits->first_byte_timeout_ms;
-    return c->began_ms + least(limits->connect_timeout_ms, limits->first_byte_timeout_ms);
+        return since + limits->first_byte_timeout_ms;
+    return since + least(limits->connect_timeout_ms, limits->first_byte_timeout_ms);
 }
 
 static void rearm(struct call *c, bool connected)
@@ -125,9 +127,10 @@ static void rearm(struct call *c, bool connected)
 
 static void heard(struct call *c)
 {
-    bool first = !c->heard_ms;
+    bool first = !c->heard;
 
-    c->heard_ms = c->shard->heard_ms = loop_now(upstream_of(c)->loop);
+    c->heard = true;
+    c->silent_ms = c->shard->heard_ms = loop_now(upstream_of(c)->loop);
     if (first)
         rearm(c, true);
 }
@@ -136,7 +139,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct call *c = arg;
 
-    if (!c->heard_ms && c->order.piece)
+    if (!c->heard && c->order.piece)
         c->streaming = is_event_stream(c);
     heard(c);
     if (c->streaming) {
@@ -224,8 +227,7 @@ static void put_back(struct call *c)
     else
         stop(c);
     loop_timer_clear(lane->upstream->loop, &c->silence);
-    c->running = c->over = c->streaming = c->enough = c->paused = false;
-    c->heard_ms = 0;
+    c->running = c->over = c->heard = c->streaming = c->enough = c->paused = false;
     buf_reset(&c->in);
     if (c->in.cap > 64 * KIB) /* one giant answer must not stay in memory for ever */
         buf_free(&c->in);
@@ -301,10 +303,9 @@ static void finished(struct call *c, CURLcode code)
 static void suspect(struct call *c, int64_t now)
 {
     struct shard *s = c->shard;
-    int64_t since = c->heard_ms ? c->heard_ms : c->began_ms;
-    bool fair = now < c->ends_ms || now - since >= RETRY_FAIR_MS;
+    bool fair = now < c->ends_ms || now - c->silent_ms >= RETRY_FAIR_MS;
 
-    if (s->lane->multiplexes && is_connected(c) && s->heard_ms <= since && fair)
+    if (s->lane->multiplexes && is_connected(c) && s->heard_ms <= c->silent_ms && fair)
         s->left = true;
 }
 
@@ -314,7 +315,7 @@ static enum outcome run_out(const struct call *c)
         return OUTCOME_TIMEOUT;
     if (!is_connected(c))
         return OUTCOME_CONNECT_TIMEOUT;
-    return c->heard_ms ? OUTCOME_STALL : OUTCOME_FIRST_BYTE;
+    return c->heard ? OUTCOME_STALL : OUTCOME_FIRST_BYTE;
 }
 
 static void on_silence(void *arg)
@@ -323,6 +324,10 @@ static void on_silence(void *arg)
     int64_t now = loop_now(upstream_of(c)->loop);
     bool connected = is_connected(c);
 
+    if (c->enough) {
+        hand_over(c, OUTCOME_OK, CURLE_OK);
+        return;
+    }
     if (least(patience(c, connected), c->ends_ms) > now) {
         rearm(c, connected);
         return;
@@ -533,8 +538,8 @@ struct call *upstream_start(struct upstream *u, const struct call_order *o)
     c->running = true;
     c->order = *o;
     *c->error = '\0';
-    c->began_ms = loop_now(u->loop);
-    c->ends_ms = c->began_ms + least(o->left_ms, u->limits.call_timeout_ms);
+    c->silent_ms = loop_now(u->loop);
+    c->ends_ms = c->silent_ms + least(o->left_ms, u->limits.call_timeout_ms);
     curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, o->body.p);
     curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE, (long)o->body.n);
     if (curl_multi_add_handle(c->shard->multi, c->easy) != CURLM_OK)
@@ -557,11 +562,15 @@ void upstream_finish(struct call *c)
 
 void upstream_pause(struct call *c, bool pause)
 {
+    struct loop *l = upstream_of(c)->loop;
+
     assert(c->running);
-    if (!pause && c->paused && c->heard_ms)
-        c->heard_ms = loop_now(upstream_of(c)->loop);
+    if (!pause && c->paused)
+        c->silent_ms = loop_now(l);
     c->paused = pause;
     curl_easy_pause(c->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+    if (c->enough) /* of what libcurl had kept: it does not end the call by itself then */
+        loop_timer_set(l, &c->silence, loop_now(l));
 }
 
 static void add_header(struct upstream *u, const char *text)
