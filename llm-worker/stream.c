@@ -58,7 +58,7 @@ static void emit_text(struct stream *s, size_t from)
         emit(s, (struct str){s->text.data + from, s->text.len - from}, str_of(""));
 }
 
-/* An event as it came: its data may have had several lines. */
+/* An event as it came: its data may have had several lines. Of one that does not fit the wire would bring a part. */
 static void emit_event(struct stream *s, struct str text, struct str data)
 {
     buf_reset(&s->bytes);
@@ -73,7 +73,10 @@ static void emit_event(struct stream *s, struct str text, struct str data)
         data = (struct str){end + 1, data.n - n - 1};
     }
     buf_putc(&s->bytes, '\n');
-    emit(s, text, buf_str(&s->bytes));
+    if (s->bytes.failed)
+        break_off(s, OUTCOME_TOO_LARGE);
+    else
+        emit(s, text, buf_str(&s->bytes));
 }
 
 static void add_usage(struct completion *to, const struct completion *from)
@@ -119,7 +122,7 @@ static void take_chunk(struct stream *s, const struct chunk *c, struct str data)
         take_text(s, c->part.content);
     } else {
         assembly_add(&s->message, c);
-        if (c->has_choices || s->wants_usage)
+        if (c->has_choices || s->wants_usage || !c->part.has_usage)
             emit_event(s, c->part.content, data);
     }
 }
@@ -229,7 +232,7 @@ struct stream *stream_new(const struct stream_conf *c, stream_emit *emit_piece, 
     s->arg = arg;
     sse_init(&s->sse, SSE_EVENT_MAX);
     s->text = BUF_INIT(ANSWER_MAX);
-    s->bytes = BUF_INIT(2 * SSE_EVENT_MAX);
+    s->bytes = BUF_INIT(ANSWER_MAX);
     s->json = BUF_INIT(4 * ANSWER_MAX);
     s->model = BUF_INIT(256);
     stream_reset(s);
