@@ -16,6 +16,8 @@ struct entry {
     struct job done; /* its strings stand behind it */
 };
 
+_Static_assert(sizeof(struct entry) + 2 * sizeof(size_t) <= CACHE_OVERHEAD, "what an answer takes");
+
 struct cache {
     size_t room, bytes;
     int64_t age_ms;

@@ -17,7 +17,7 @@
 #include "common/wire/job.h"
 #include "gateway/same.h"
 
-#define CACHE_OVERHEAD 256
+#define CACHE_OVERHEAD 512
 
 struct cache;
 

@@ -77,7 +77,7 @@ Test(share, what_is_not_given_again)
 {
     struct e2e *e = e2e_new();
 
-    e2e_env(e, "GATEWAY_CACHE_BYTES", "600");
+    e2e_env(e, "GATEWAY_CACHE_BYTES", "1000");
     e2e_start(e);
     e2e_tell(&e->openai, "/_admin/script", "[{\"error\":\"quota\"}]");
     struct http_reply r = e2e_ask(e, "ana", "¿Qué?", NULL);
