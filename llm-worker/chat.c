@@ -46,17 +46,17 @@ static void write_with(struct buf *out, struct str request, const char *from, co
 }
 
 /* Usage is to be asked for. Options that are no object are the provider's to refuse. */
-static bool is_to_be_changed(const struct chat *c, bool stream)
+static bool is_to_be_changed(const struct chat *c)
 {
-    return stream && !c->wants_usage && (!c->options.n || *c->options.p == '{' || str_eq(c->options, "null"));
+    return !c->wants_usage && (!c->options.n || *c->options.p == '{' || str_eq(c->options, "null"));
 }
 
-void chat_write(struct buf *out, const struct chat *c, bool stream)
+void chat_write(struct buf *out, const struct chat *c)
 {
     struct str request = c->text, options = c->options, usage = source_of(&c->hold[1], "include_usage");
     const char *end = request.p + request.n - 1;
 
-    if (!is_to_be_changed(c, stream))
+    if (!is_to_be_changed(c))
         buf_append(out, request.p, request.n);
     else if (!options.n)
         write_with(out, request, end, end, jsonscan_next(request, &(size_t){0}).n ? "," OPTIONS : OPTIONS);

@@ -25,7 +25,7 @@ struct chat {
 };
 
 int chat_read(struct chat *c, struct str request) NODISCARD;
-void chat_write(struct buf *out, const struct chat *c, bool stream);
+void chat_write(struct buf *out, const struct chat *c); /* of a stream: with usage asked for */
 void chat_free(struct chat *c);
 
 #endif

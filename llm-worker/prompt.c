@@ -12,7 +12,7 @@ static void put_message(struct buf *out, const char *role, struct str content)
     buf_putc(out, '}');
 }
 
-void prompt_write(struct buf *out, const char *model, struct str question, bool stream)
+void prompt_write(struct buf *out, const char *model, struct str question, bool stream, bool options)
 {
     buf_putc(out, '{');
     json_field_str(out, "model", str_of(model));
@@ -23,8 +23,8 @@ void prompt_write(struct buf *out, const char *model, struct str question, bool 
     put_message(out, "user", question);
     buf_puts(out, "],\"temperature\":0.2");
     if (stream)
-        buf_puts(
-            out,
-            ",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"include_obfuscation\":false}");
+        buf_puts(out, ",\"stream\":true");
+    if (stream && options)
+        buf_puts(out, ",\"stream_options\":{\"include_usage\":true,\"include_obfuscation\":false}");
     buf_putc(out, '}');
 }

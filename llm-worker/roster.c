@@ -78,6 +78,15 @@ static int64_t number_of(struct entry *e, const char *key, int64_t otherwise, in
     return otherwise;
 }
 
+static bool flag_of(struct entry *e, const char *key, bool otherwise)
+{
+    const json_t *v = json_object_get(e->o, key);
+
+    if (v && !json_is_boolean(v))
+        complain(e, "\"%s\" must be true or false", key);
+    return v ? json_is_true(v) : otherwise;
+}
+
 static void take_name(struct entry *e, struct target *t)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
@@ -147,8 +156,9 @@ static void take_ca_file(struct entry *e, struct target *t)
 
 static void refuse_unknown(struct entry *e)
 {
-    static const char *const known[] = {"name",     "base_url", "query",           "auth",   "key", "model",
-                                        "priority", "weight",   "max_concurrency", "ca_file"};
+    static const char *const known[] = {
+        "name",     "base_url", "query",           "auth",    "key",           "model",
+        "priority", "weight",   "max_concurrency", "ca_file", "stream_options"};
     const char *key;
     json_t *v;
 
@@ -194,6 +204,7 @@ static bool take_target(struct entry *e, struct target *t, const char *default_m
     t->model = text_of(e, "model", default_model);
     t->priority = number_of(e, "priority", 0, 0, 1000);
     t->weight = number_of(e, "weight", 1, 1, 1000);
+    t->bare_streams = !flag_of(e, "stream_options", true);
     t->max_concurrency = number_of(e, "max_concurrency", 0, 0, CALLS_LIMIT);
     if (!e->bad)
         show(t);

@@ -38,6 +38,7 @@ struct target {
     int64_t weight;          /* share among those of the same priority */
     int64_t max_concurrency; /* calls at once from all workers together; 0: no limit of its own */
     bool direct;             /* no proxy */
+    bool bare_streams;       /* it refuses stream_options, so what a stream used is an estimate */
 };
 
 struct roster {

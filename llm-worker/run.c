@@ -234,11 +234,14 @@ static void write_body(struct leg *leg)
 {
     struct run *r = leg->run;
 
-    leg->pass.body = buf_str(&r->question);
-    if (r->chat)
+    const struct target *t = target_of(r, leg);
+
+    if (r->chat) {
+        leg->pass.body = buf_str(leg->stream && !t->bare_streams ? &r->counted : &r->question);
         return;
+    }
     buf_reset(&leg->body);
-    prompt_write(&leg->body, target_of(r, leg)->model, buf_str(&r->question), leg->stream != NULL);
+    prompt_write(&leg->body, t->model, buf_str(&r->question), leg->stream != NULL, !t->bare_streams);
     leg->pass.body = buf_str(&leg->body);
 }
 
@@ -545,13 +548,12 @@ static uint32_t without_model(const struct roster *roster, struct str model, boo
 /* False: that is no request. */
 static bool read_chat(struct run *r)
 {
-    struct buf request = r->question;
     struct chat c;
-    bool good = chat_read(&c, buf_str(&request)) == 0, known = false;
+    bool good = chat_read(&c, buf_str(&r->question)) == 0, known = false;
 
-    r->question = BUF_INIT(request.len + KIB);
     if (good) {
-        chat_write(&r->question, &c, r->legs->stream != NULL);
+        if (r->legs->stream)
+            chat_write(&r->counted, &c);
         r->tried = without_model(r->host->conf->roster, c.model, &known);
         r->hedges = r->hedges && known;
         buf_append(&r->model, c.model.p, c.model.n);
@@ -559,7 +561,6 @@ static bool read_chat(struct run *r)
             stream_wants_usage(r->legs[i].stream, c.wants_usage);
     }
     chat_free(&c);
-    buf_free(&request);
     return good;
 }
 
@@ -622,6 +623,7 @@ struct run *run_new(struct run_host *h, const struct job *m)
     r->deadline_ms = clock_ms() + m->budget_ms;
     r->question = BUF_INIT(JSON_GROWTH_MAX * question.n + 4 * KIB);
     buf_append(&r->question, question.p, question.n);
+    r->counted = BUF_INIT(question.n + KIB);
     r->model = BUF_INIT(CHAT_MODEL_MAX);
     leg_init(&r->legs[0], r, m->stream ? &stream : NULL);
     leg_init(&r->legs[1], r, m->stream && r->hedges ? &stream : NULL);
@@ -645,6 +647,7 @@ void run_free(struct run *r)
     loop_timer_clear(l, &r->hedge);
     loop_timer_clear(l, &r->loser);
     buf_free(&r->model);
+    buf_free(&r->counted);
     buf_free(&r->question);
     free(r);
 }

@@ -66,6 +66,7 @@ struct run {
     int64_t deadline_ms;
     struct buf model;       /* of a chat completion: that was asked for */
     struct buf question;    /* the chat completion's request, or the question */
+    struct buf counted;     /* of a streamed chat completion: the same, with usage asked for */
     struct leg legs[2];     /* the second one is the hedge */
     struct leg *winner;     /* which has given the client something; NULL: none has */
     struct loop_timer wait; /* between two calls */

@@ -52,7 +52,8 @@ Test(roster, reads_everything_and_has_defaults)
     cr_assert_eq(load(&r,
                       "{\"upstreams\":[{\"name\":\"azure\",\"base_url\":\"https://a.example/d/mini//\","
                       "\"query\":\"api-version=2024-10-21\",\"auth\":\"api-key\",\"key\":\"LLM_KEY_AZURE\","
-                      "\"model\":\"gpt-4o\",\"priority\":2,\"weight\":3,\"max_concurrency\":200},"
+                      "\"model\":\"gpt-4o\",\"priority\":2,\"weight\":3,\"max_concurrency\":200,\"stream_"
+                      "options\":false},"
                       "{\"name\":\"vllm\",\"base_url\":\"http://gpu:8000/v1\"},"
                       "{\"name\":\"more\",\"base_url\":\"http://b/v1\",\"key\":\"LLM_KEY_AZURE\"}]}"),
                  0, "%s", said);
@@ -63,10 +64,12 @@ Test(roster, reads_everything_and_has_defaults)
     cr_expect_str_eq(a->query, "api-version=2024-10-21");
     cr_expect_str_eq(a->key, "sk-azure-hidden");
     cr_expect_str_eq(a->model, "gpt-4o");
-    cr_expect(a->auth == AUTH_API_KEY && a->priority == 2 && a->weight == 3 && a->max_concurrency == 200);
+    cr_expect(a->auth == AUTH_API_KEY && a->priority == 2 && a->weight == 3 && a->max_concurrency == 200 &&
+              a->bare_streams);
     cr_expect_str_eq(v->model, "gpt-4o-mini");
     cr_expect_str_eq(v->key, "");
-    cr_expect(v->auth == AUTH_NONE && v->priority == 0 && v->weight == 1 && v->max_concurrency == 0);
+    cr_expect(v->auth == AUTH_NONE && v->priority == 0 && v->weight == 1 && v->max_concurrency == 0 &&
+              !v->bare_streams);
     cr_expect_eq(r->targets[2].auth, AUTH_BEARER);
     cr_expect_null(strstr(said, "hidden"));
     roster_free(r);
