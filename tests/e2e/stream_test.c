@@ -302,12 +302,13 @@ Test(stream, a_client_that_leaves_stops_the_call)
     e2e_end(e);
 }
 
-/* P1: as long as the client has nothing, another worker does it; then it is told. */
+/* P1: once the client has a piece, it is told; as long as it has none, another worker does it. */
 Test(stream, the_death_of_a_worker)
 {
     struct e2e *e = e2e_new();
 
     e2e_env(e, "LLM_WORKERS", "1");
+    e2e_env(e, "GATEWAY_HEARTBEAT_MS", "100");
     e2e_start(e);
     e2e_tell(&e->openai, "/_admin/script",
              "[{\"content\":\"uno dos tres cuatro cinco seis\",\"tokens_per_second\":4},"
@@ -319,6 +320,14 @@ Test(stream, the_death_of_a_worker)
     cr_expect_str_eq(o.last, "error");
     cr_expect_str_eq(text_of(o.end, "error"), "worker_lost");
     cr_expect_eq(strncmp(e2e_string(generation(o.trace), "output"), "uno", 3), 0);
+    forget(&o);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_all_up(e));
+    c = ask(e, ""); /* begins with a comment */
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->openai, "requests") == 2);
+    kill(e2e_pid(e, "llm-worker", 0), SIGKILL);
+    o = finish(e, &c);
+    cr_expect_str_eq(o.last, "done");
+    cr_expect_str_eq(o.text.data, "al fin");
     forget(&o);
     E2E_WAIT(E2E_WAIT_SECONDS, e2e_all_up(e));
     e2e_end(e);
