@@ -21,7 +21,6 @@ struct ask;
 struct worker {
     struct worker *next;
     struct zroute route;
-    char name[65];
     uint64_t pid;
     int64_t heard_ms;
     uint64_t slots;

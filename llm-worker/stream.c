@@ -25,7 +25,6 @@ struct stream {
     enum outcome outcome;
     bool wants_usage;
     bool finished; /* a finish_reason has come */
-    bool begun;
     struct wordcut cut;
     struct assembly message; /* of a chat completion */
     struct buf text;         /* of a question */
@@ -43,19 +42,13 @@ static void break_off(struct stream *s, enum outcome outcome)
     s->outcome = outcome;
 }
 
-static void emit(struct stream *s, struct str text, struct str bytes)
-{
-    s->begun = true;
-    s->emit(s->arg, text, bytes);
-}
-
 /* From the place `from` of the text on, and checks that it fits. */
 static void emit_text(struct stream *s, size_t from)
 {
     if (s->text.failed)
         break_off(s, OUTCOME_TOO_LARGE);
     else if (s->text.len > from)
-        emit(s, (struct str){s->text.data + from, s->text.len - from}, str_of(""));
+        s->emit(s->arg, (struct str){s->text.data + from, s->text.len - from}, str_of(""));
 }
 
 /* An event as it came: its data may have had several lines. Of one that does not fit the wire would bring a part. */
@@ -76,7 +69,7 @@ static void emit_event(struct stream *s, struct str text, struct str data)
     if (s->bytes.failed)
         break_off(s, OUTCOME_TOO_LARGE);
     else
-        emit(s, text, buf_str(&s->bytes));
+        s->emit(s->arg, text, buf_str(&s->bytes));
 }
 
 static void add_usage(struct completion *to, const struct completion *from)
@@ -161,11 +154,6 @@ bool stream_feed(struct stream *s, struct str bytes)
 bool stream_is_whole(const struct stream *s)
 {
     return s->state == WHOLE;
-}
-
-bool stream_has_begun(const struct stream *s)
-{
-    return s->begun;
 }
 
 /* Not every server sends the last event, but all say why they have finished. */

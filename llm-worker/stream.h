@@ -37,8 +37,7 @@ void stream_wants_usage(struct stream *s, bool wants); /* the client of a chat c
 void stream_reset(struct stream *s);                   /* for another call: nothing had been emitted */
 
 bool stream_feed(struct stream *s, struct str bytes) NODISCARD; /* false: enough, or broken: end the call */
-bool stream_is_whole(const struct stream *s);  /* the provider has said that nothing more comes */
-bool stream_has_begun(const struct stream *s); /* something has been emitted: it cannot be asked for again */
+bool stream_is_whole(const struct stream *s); /* the provider has said that nothing more comes */
 
 /* The call has ended like that: what it came to. Emits what was held back. */
 enum outcome stream_end(struct stream *s, enum outcome outcome);

@@ -27,8 +27,8 @@ static void tell(struct run *r, struct stream *s)
     struct stream_summary sum = stream_summary(s);
 
     fuzz_touch(sum.message);
-    buf_printf(&r->told, "%d %d %d %llu %llu %llu %s ", stream_is_whole(s), stream_has_begun(s),
-               sum.truncated, (unsigned long long)sum.whole.total_tokens, (unsigned long long)sum.said.pieces,
+    buf_printf(&r->told, "%d %d %llu %llu %llu %s ", stream_is_whole(s), sum.truncated,
+               (unsigned long long)sum.whole.total_tokens, (unsigned long long)sum.said.pieces,
                (unsigned long long)sum.said.twelfths, sum.error->code);
     buf_append(&r->told, sum.whole.content.p, sum.whole.content.n);
     buf_append(&r->told, sum.whole.model.p, sum.whole.model.n);
