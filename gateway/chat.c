@@ -193,8 +193,9 @@ int validate_chat(struct str body, const char *content_type, struct chat_hold *h
                   struct buf *error)
 {
     *hold = (struct chat_hold){.messages = BUF_INIT(0)};
-    *in = (struct ask_input){.chat = true, .request = body};
+    *in = (struct ask_input){.chat = true};
     int status = read_object(body, content_type, &hold->scan, error);
+    in->request = hold->scan.top.source; /* not what stands around it, like a byte order mark */
     if (status == 200)
         status = read_model(&hold->scan, in, error);
     if (status == 200)

@@ -35,7 +35,7 @@ struct ask_input {
     int64_t max_words;   /* beyond 64 bits: saturated */
 
     /* a chat completion */
-    struct str request; /* the whole body, for the provider */
+    struct str request; /* the body's object, for the provider */
     struct str model;
     struct str metadata; /* a JSON object; empty: none */
 
