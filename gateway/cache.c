@@ -5,7 +5,7 @@
 
 #include "common/base/mem.h"
 
-#define BUCKETS 4096
+#define BUCKETS 16384 /* for the 500,000 answers that GATEWAY_CACHE_BYTES may hold: 32 each */
 
 struct entry {
     struct entry *chain;         /* in its bucket */

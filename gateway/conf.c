@@ -85,7 +85,7 @@ static const struct conf_row rows[] = {
      .offset = AT(cache_bytes),
      .def = "0",
      .min = 0,
-     .max = 4294967296,
+     .max = 268435456,
      .unit = "bytes",
      .doc = "Memory for answers that are given again when the same question comes; 0: none. Whoever asks may "
             "get what "

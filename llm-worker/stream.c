@@ -189,7 +189,8 @@ struct stream_summary stream_summary(struct stream *s)
     if (s->conf.chat) {
         buf_reset(&s->json);
         assembly_write(&s->message, &s->json);
-        sum.message = buf_str(&s->json);
+        if (!s->json.failed) /* else the record has its text */
+            sum.message = buf_str(&s->json);
     }
     return sum;
 }
@@ -221,7 +222,7 @@ struct stream *stream_new(const struct stream_conf *c, stream_emit *emit_piece, 
     sse_init(&s->sse, SSE_EVENT_MAX);
     s->text = BUF_INIT(ANSWER_MAX);
     s->bytes = BUF_INIT(ANSWER_MAX);
-    s->json = BUF_INIT(4 * ANSWER_MAX);
+    s->json = BUF_INIT(ANSWER_MAX);
     s->model = BUF_INIT(256);
     stream_reset(s);
     return s;

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -247,6 +248,45 @@ Test(provider, days_with_silence)
     e2e_env(e, "LLM_STALL_TIMEOUT_MS", "600");
     e2e_env(e, "LLM_CALL_TIMEOUT_MS", "2000");
     live_through_all(e, days, ARRAY_LEN(days));
+}
+
+struct asker {
+    pthread_t thread;
+    const struct e2e *e;
+    struct http_reply reply;
+};
+
+static void *ask_in_thread(void *arg)
+{
+    struct asker *a = arg;
+
+    a->reply = e2e_ask(a->e, "ana", "¿Qué?", NULL);
+    return NULL;
+}
+
+/* It goes away in the middle of a call, and comes back: the call is repeated. */
+Test(provider, a_restart)
+{
+    struct e2e *e = e2e_new();
+    struct asker a = {.e = e};
+    char trail[TEXT_MAX];
+
+    e2e_start(e);
+    e2e_tell(&e->openai, "/_admin/script", "[{\"stall\":true}]");
+    cr_assert_eq(pthread_create(&a.thread, NULL, ask_in_thread, &a), 0);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->openai, "in_flight") == 1);
+    e2e_fake_stop(&e->openai);
+    e2e_openai_start(e);
+    pthread_join(a.thread, NULL);
+    cr_assert_eq(a.reply.status, 200, "%s", a.reply.body.data);
+    json_t *answer = e2e_json(&a.reply), *trace = e2e_trace(e, e2e_string(answer, "trace_id"));
+    trail_of(trace, trail);
+    cr_expect_eq(strncmp(trail, "cut, ", 5), 0, "%s", trail);
+    cr_expect_not_null(strstr(trail, "ok 200"), "%s", trail);
+    json_decref(trace);
+    json_decref(answer);
+    http_reply_free(&a.reply);
+    e2e_end(e);
 }
 
 /* A listener whose queue is full: the kernel answers nobody any more. */
