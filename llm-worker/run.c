@@ -208,8 +208,8 @@ static void note_attempt(struct leg *leg, const struct call_result *res, enum ou
     struct run *r = leg->run;
 
     r->tries[leg->pass.member]++;
-    trail_add(&r->trail, target_of(r, leg), outcome, res, code, leg->pass.started_us,
-              leg->pass.started_us - leg->ready_us, leg != r->legs);
+    trail_add(&r->trail, target_of(r, leg), r->model.len ? r->model.data : NULL, outcome, res, code,
+              leg->pass.started_us, leg->pass.started_us - leg->ready_us, leg != r->legs);
 }
 
 static void end(struct leg *leg)

@@ -4,7 +4,7 @@
 
 #include "common/base/clock.h"
 
-void trail_add(struct trail *t, const struct target *asked, enum outcome outcome,
+void trail_add(struct trail *t, const struct target *asked, const char *model, enum outcome outcome,
                const struct call_result *res, const char *code, int64_t started_us, int64_t wait_us,
                bool hedge)
 {
@@ -25,7 +25,7 @@ void trail_add(struct trail *t, const struct target *asked, enum outcome outcome
         .upstream_id = {id, n},
         .code = str_of(code_copy),
         .upstream = str_of(asked->name),
-        .model = str_of(asked->model),
+        .model = str_of(model ? model : asked->model),
         .hedge = hedge,
     };
 }

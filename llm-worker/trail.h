@@ -24,8 +24,9 @@ struct trail {
     } texts[UPSTREAM_ATTEMPTS_MAX];
 };
 
-/* A call that ends now. hedge: it was made while another one was under way. res: NULL when it was stopped. wait_us: before it. */
-void trail_add(struct trail *t, const struct target *asked, enum outcome outcome,
+/* A call that ends now. model: NULL = the upstream's; borrowed. res: NULL when it was stopped. wait_us: before it. hedge: it was
+ * made while another one was under way. */
+void trail_add(struct trail *t, const struct target *asked, const char *model, enum outcome outcome,
                const struct call_result *res, const char *code, int64_t started_us, int64_t wait_us,
                bool hedge);
 struct list trail_list(struct trail *t);

@@ -85,7 +85,9 @@ static void observe_call(struct metrics *m, const struct event *e, const struct 
 
     if (str_eq(a->outcome, "ok")) {
         model = name(model_buf, e->model, "other");
-        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(model), seconds(a->duration_us), &x);
+        /* As the Python service labels it: with the model that is configured, not with the one that its provider names. */
+        metrics_observe(m, METRIC_LLM_LATENCY, METRIC_WITH(*asked ? asked : model), seconds(a->duration_us),
+                        &x);
     } else if (a->status >= 400 && a->status <= 599) {
         snprintf(error_buf, sizeof error_buf, "%" PRIu64, a->status);
         error = error_buf;

@@ -36,7 +36,7 @@ const struct metric_row metric_table[METRICS] = {
                                 .kept = true},
     [METRIC_LLM_LATENCY] = {"app_llm_latency_seconds",
                             METRIC_HISTOGRAM,
-                            "Latency of LLM calls in seconds",
+                            "Latency of LLM calls in seconds, by the model that was asked for",
                             {"model"},
                             BUCKETS(seconds),
                             .created = true,

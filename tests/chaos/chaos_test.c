@@ -16,7 +16,7 @@ static const char answered[] = "app_requests_total{endpoint=\"/ask\",method=\"PO
 /* What else counts each answer once. */
 static const char *const counters[] = {
     "app_request_latency_seconds_count{endpoint=\"/ask\",method=\"POST\"}",
-    "app_llm_latency_seconds_count{model=\"gpt-4o-mini-2024-07-18\"}",
+    "app_llm_latency_seconds_count{model=\"gpt-4o-mini\"}",
     "app_llm_tokens_used_count",
     "atalaya_answers_total{source=\"upstream\"}",
     "atalaya_answer_score_count{name=\"toxicity_safe\"}",
