@@ -1,13 +1,16 @@
 #include "tests/fakes/fake.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/proc/child.h"
@@ -61,6 +64,25 @@ double fake_random(uint64_t *state)
     return (double)(fake_random_u64(state) >> 11) * 0x1.0p-53;
 }
 
+static bool answers(const struct fake *f)
+{
+    static const char request[] = "GET / HTTP/1.0\r\n\r\n";
+    const struct timeval patience = {.tv_sec = 2};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(f->port)};
+    char word[5];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    bool yes = fd >= 0 && inet_pton(AF_INET, f->host, &to.sin_addr) == 1 &&
+               setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
+               connect(fd, (struct sockaddr *)&to, sizeof to) == 0 &&
+               send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == sizeof request - 1 &&
+               recv(fd, word, sizeof word, MSG_WAITALL) == sizeof word &&
+               memcmp(word, "HTTP/", sizeof word) == 0;
+    if (fd >= 0)
+        close(fd);
+    return yes;
+}
+
 static void on_signal(void *arg, uint32_t events)
 {
     (void)events;
@@ -90,6 +112,8 @@ int fake_serve(const struct fake *f, struct loop *l, const struct httpd_handler 
     sigset_t set;
     int code = EXIT_ENVIRONMENT;
 
+    if (f->ask_only)
+        return answers(f) ? EXIT_SUCCESS : EXIT_FAILURE;
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

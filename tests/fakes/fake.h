@@ -14,11 +14,12 @@ struct fake {
     const char *base;    /* behind the port in the ready line: "/v1" */
     const char *host;
     uint16_t port;
+    bool ask_only;         /* open nothing: does one answer at host and port? A container's health check */
     const char *port_file; /* gets the port as decimal digits and a newline; NULL: none */
 };
 
-/* Opens the server through *server (so that handlers know it), says that it is ready, runs until TERM or INT.
- */
+/* Opens the server through *server (so that handlers know it), says that it is ready, runs until TERM or INT. With
+ * ask_only: EXIT_SUCCESS or EXIT_FAILURE. */
 int fake_serve(const struct fake *f, struct loop *l, const struct httpd_handler *handler,
                struct httpd **server);
 

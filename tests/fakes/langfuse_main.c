@@ -28,6 +28,7 @@ static void help(void)
            "  --mode MODE          of version 4: events_only, dual, legacy (events_only)\n"
            "  --discard            judge and count, keep nothing\n"
            "  --log N              requests kept for /_admin/requests (%d)\n"
+           "  --answers            start nothing; exit 0 when one answers at --host and --port, else 1\n"
            "  --help               show this\n"
            "\n"
            "For tests: POST /_admin/behaviour, /_admin/reset, GET /_admin/traces, /_admin/scores, "
@@ -36,7 +37,19 @@ static void help(void)
            LOG_DEFAULT);
 }
 
-enum { O_HOST = 256, O_PORT, O_PORT_FILE, O_PUBLIC, O_SECRET, O_VERSION, O_MODE, O_DISCARD, O_LOG, O_HELP };
+enum {
+    O_HOST = 256,
+    O_PORT,
+    O_PORT_FILE,
+    O_PUBLIC,
+    O_SECRET,
+    O_VERSION,
+    O_MODE,
+    O_DISCARD,
+    O_LOG,
+    O_ANSWERS,
+    O_HELP
+};
 
 static const struct option options[] = {
     {"host", required_argument, NULL, O_HOST},
@@ -48,6 +61,7 @@ static const struct option options[] = {
     {"mode", required_argument, NULL, O_MODE},
     {"discard", no_argument, NULL, O_DISCARD},
     {"log", required_argument, NULL, O_LOG},
+    {"answers", no_argument, NULL, O_ANSWERS},
     {"help", no_argument, NULL, O_HELP},
     {0},
 };
@@ -77,6 +91,8 @@ static size_t read_options(struct langfuse *l, struct fake *f, int argc, char **
             f->port = (uint16_t)fake_integer(PROGRAM, "port", optarg, 0, 65535);
         } else if (option == O_PORT_FILE) {
             f->port_file = optarg;
+        } else if (option == O_ANSWERS) {
+            f->ask_only = true;
         } else if (option == O_PUBLIC) {
             l->public_key = optarg;
         } else if (option == O_SECRET) {

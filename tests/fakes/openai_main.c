@@ -48,6 +48,7 @@ static void help(void)
            "  --retry-after SECONDS    send Retry-After with 429 and 5xx\n"
            "  --seed N                 make shares and jitter repeatable\n"
            "  --log N                  requests kept for /_admin/requests (%d)\n"
+           "  --answers                start nothing; exit 0 when one answers at --host and --port, else 1\n"
            "  --help                   show this\n"
            "\n"
            "POST /v1/chat/completions, GET /v1/models. For tests: POST /_admin/script, /_admin/defaults, "
@@ -77,6 +78,7 @@ enum {
     O_RETRY_AFTER,
     O_SEED,
     O_LOG,
+    O_ANSWERS,
     O_HELP
 };
 
@@ -101,6 +103,7 @@ static const struct option options[] = {
     {"retry-after", required_argument, NULL, O_RETRY_AFTER},
     {"seed", required_argument, NULL, O_SEED},
     {"log", required_argument, NULL, O_LOG},
+    {"answers", no_argument, NULL, O_ANSWERS},
     {"help", no_argument, NULL, O_HELP},
     {0},
 };
@@ -206,6 +209,8 @@ static int64_t read_options(struct openai *o, struct fake *f, int argc, char **a
             f->port = (uint16_t)fake_integer(PROGRAM, "port", optarg, 0, 65535);
         } else if (option == O_PORT_FILE) {
             f->port_file = optarg;
+        } else if (option == O_ANSWERS) {
+            f->ask_only = true;
         } else if (option == O_KEY) {
             add_name("key", o->keys, &o->n_keys, optarg);
         } else if (option == O_AUTH) {
