@@ -50,9 +50,12 @@ struct ingest {
     size_t n_held;
     struct asked asked[TURN_MESSAGES_MAX];
     size_t n_asked;
-    struct event *events; /* those with a record */
+    struct event *events; /* what has been taken */
     size_t n_events, cap_events;
-    size_t taken; /* events, with or without a record */
+    size_t n_records; /* of them */
+    size_t duplicates, unreadable;
+    uint64_t lost; /* by a sender whose buffer was full */
+    bool counted;  /* all of that */
     size_t bytes;
 };
 
@@ -73,16 +76,18 @@ static void keep(struct ingest *in, const struct event *e)
     in->events[in->n_events++] = *e;
 }
 
+static bool has_record(const struct event *e)
+{
+    return (e->kind == EVENT_REQUEST || e->kind == EVENT_FEEDBACK) && record_wanted(e);
+}
+
 static void take(struct ingest *in, const struct event *e)
 {
-    in->taken++;
-    account_event(in->metrics, e);
-    if (e->kind != EVENT_REQUEST && e->kind != EVENT_FEEDBACK)
-        return;
-    if (record_wanted(e))
-        keep(in, e);
+    keep(in, e);
+    if (has_record(e))
+        in->n_records++;
     else if (e->kind == EVENT_FEEDBACK)
-        account_dropped(in->metrics, DROPPED_UNREADABLE, 1);
+        in->unreadable++;
 }
 
 /* The events behind a batch's head. One that cannot be read is passed over, or it would come again for ever. */
@@ -96,18 +101,18 @@ static void take_batch(struct ingest *in, struct pack_reader *r, struct sender *
     uint64_t lost = sender_base(s, head->base);
     /* After the loss of our own file nobody can say whether these had been taken. */
     if (lost && !(unknown && spool_replaced(in->spool)))
-        account_dropped(in->metrics, DROPPED_SENDER, (double)lost);
+        in->lost += lost;
     for (; (got = pack_next(r, &event_fields, &e)) > 0; seq++) {
         enum sender_verdict v = sender_offer(s, seq);
         if (v == SENDER_TAKE)
             take(in, &e);
         else if (v == SENDER_DUPLICATE)
-            metrics_add(in->metrics, METRIC_DUPLICATES, METRIC_PLAIN, 1);
+            in->duplicates++;
         else
             return;
     }
     if (got < 0 && sender_offer(s, seq) == SENDER_TAKE) {
-        account_dropped(in->metrics, DROPPED_UNREADABLE, 1);
+        in->unreadable++;
         warn("an event cannot be read and is dropped; do all processes have the same version?");
     }
 }
@@ -159,7 +164,24 @@ static void receive(struct ingest *in, struct zmsg *m)
 
 static bool turn_is_full(const struct ingest *in)
 {
-    return in->n_held == TURN_MESSAGES_MAX || in->taken >= TURN_EVENTS_MAX || in->bytes >= TURN_BYTES_MAX;
+    return in->n_held == TURN_MESSAGES_MAX || in->n_events >= TURN_EVENTS_MAX || in->bytes >= TURN_BYTES_MAX;
+}
+
+/* Not before the transaction is open: an upload that is settled meanwhile writes down all that has been counted, and
+ * what is not acknowledged comes again. */
+static void count(struct ingest *in)
+{
+    if (in->counted)
+        return;
+    in->counted = true;
+    for (size_t i = 0; i < in->n_events; i++)
+        account_event(in->metrics, &in->events[i]);
+    if (in->lost)
+        account_dropped(in->metrics, DROPPED_SENDER, (double)in->lost);
+    if (in->unreadable)
+        account_dropped(in->metrics, DROPPED_UNREADABLE, (double)in->unreadable);
+    if (in->duplicates)
+        metrics_add(in->metrics, METRIC_DUPLICATES, METRIC_PLAIN, (double)in->duplicates);
 }
 
 static int put_records(struct ingest *in)
@@ -168,6 +190,8 @@ static int put_records(struct ingest *in)
 
     for (size_t i = 0; i < in->n_events && rc == 0; i++) {
         struct record r;
+        if (!has_record(&in->events[i]))
+            continue;
         record_of_event(&r, &in->events[i], &in->scratch);
         if (in->conf.privacy)
             privacy_apply(in->conf.privacy, &r);
@@ -203,6 +227,8 @@ static int store(struct ingest *in, bool squeeze)
     struct spool_trimmed squeezed = {0}, trimmed = {0};
     int rc = spool_begin(in->spool);
 
+    if (rc == 0)
+        count(in);
     if (rc == 0 && squeeze)
         rc = spool_squeeze(in->spool, 2 * (int64_t)in->bytes, &squeezed);
     if (rc == 0)
@@ -247,12 +273,18 @@ int ingest_repair(struct ingest *in, int error)
 
 static bool anything_to_store(struct ingest *in)
 {
-    if (in->n_events || metrics_dirty(in->metrics) || spool_expired(in->spool, wall_us()))
+    if (in->n_events || in->duplicates || metrics_dirty(in->metrics) || spool_expired(in->spool, wall_us()))
         return true;
     for (struct sender *s = NULL; (s = senders_next(in->senders, s)) != NULL;)
         if (s->moved)
             return true;
     return false;
+}
+
+static void give_up(struct ingest *in, const char *reason)
+{
+    count(in);
+    account_dropped(in->metrics, reason, (double)in->n_records);
 }
 
 /* false: somebody's tool holds the file, try again soon. */
@@ -263,7 +295,7 @@ static bool commit(struct ingest *in)
     int rc = store(in, false);
     if (rc < 0 && ingest_repair(in, rc) == 0) {
         rc = store(in, false);
-        if (rc == -ENOSPC)
+        if (rc == -ENOSPC && in->n_records)
             rc = store(in, true);
     }
     if (rc == -EBUSY) { /* nothing is acknowledged meanwhile: the senders keep it */
@@ -272,9 +304,8 @@ static bool commit(struct ingest *in)
     }
     in->busy_turns = 0;
     if (rc < 0)
-        account_dropped(in->metrics, rc == -ENOSPC ? DROPPED_DISK_FULL : DROPPED_SPOOL_ERROR,
-                        (double)in->n_events);
-    else if (in->n_events)
+        give_up(in, rc == -ENOSPC ? DROPPED_DISK_FULL : DROPPED_SPOOL_ERROR);
+    else if (in->n_records)
         in->conf.stored(in->conf.arg);
     return true;
 }
@@ -361,7 +392,9 @@ static void release(struct ingest *in)
         pack_close(in->held[i].reader);
         zmsg_free(&in->held[i].msg);
     }
-    in->n_held = in->n_events = in->taken = in->bytes = 0;
+    in->n_held = in->n_events = in->n_records = in->bytes = 0;
+    in->duplicates = in->unreadable = in->lost = 0;
+    in->counted = false;
 }
 
 static void turn(void *arg)

@@ -225,6 +225,43 @@ Test(ingest, an_interrupted_turn_leaves_nothing)
     close_all(b);
 }
 
+static void add_requests(void *arg, const struct spool_series *v)
+{
+    double *sum = arg;
+
+    *sum += str_eq(v->metric, "app_requests_total") ? v->value : 0;
+}
+
+/* As an upload does that is settled between two turns. */
+static bool settle_something(void *arg)
+{
+    struct bench *b = arg;
+    double counted = 0;
+
+    metrics_add(b->metrics, METRIC_UPLOADED, METRIC_PLAIN, 1);
+    cr_assert_eq(spool_begin(b->spool), 0);
+    cr_assert_eq(metrics_save(b->metrics, b->spool), 0);
+    cr_assert_eq(spool_commit(b->spool), 0);
+    metrics_saved(b->metrics);
+    cr_assert_eq(spool_each_series(b->spool, add_requests, &counted), 0);
+    cr_expect_eq(counted, spool_records(b->spool), "%g are counted on disk, %d are there", counted,
+                 (int)spool_records(b->spool));
+    return false;
+}
+
+/* P10: whoever writes the counters down never writes what has not been acknowledged: it comes again after a death. */
+Test(ingest, counters_and_records_are_always_one)
+{
+    struct bench *b = start(1024 * (int64_t)MIB);
+    struct loop_hook settles = {.fn = settle_something, .arg = b};
+
+    loop_hook_add(b->loop, &settles);
+    cr_expect_eq(send_batch(b, EPOCH, 1, 1, 5), 5);
+    cr_expect_eq(send_batch(b, EPOCH, 1, 4, 8), 8);
+    cr_expect_eq(spool_records(b->spool), 8);
+    close_all(b);
+}
+
 Test(ingest, requests_without_a_trace_are_counted_only)
 {
     struct bench *b = start(1024 * (int64_t)MIB);
