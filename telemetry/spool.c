@@ -758,7 +758,8 @@ int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count)
     return delete_summed(s, SUM_RANGE, DELETE_RANGE, first, count);
 }
 
-int spool_settle(struct spool *s, int64_t first, int64_t last, int64_t done, int64_t needed, int64_t *count)
+static int delete_done(struct spool *s, int64_t first, int64_t last, int64_t done, int64_t needed,
+                       int64_t *count)
 {
     static const enum statement both[] = {SUM_DONE, DELETE_DONE};
 
@@ -767,7 +768,18 @@ int spool_settle(struct spool *s, int64_t first, int64_t last, int64_t done, int
         sqlite3_bind_int64(s->st[both[i]], 3, done);
         sqlite3_bind_int64(s->st[both[i]], 4, needed);
     }
-    int rc = delete_summed(s, SUM_DONE, DELETE_DONE, first, count);
+    return delete_summed(s, SUM_DONE, DELETE_DONE, first, count);
+}
+
+int spool_sweep(struct spool *s, int64_t needed, int64_t *count)
+{
+    *count = 0;
+    return needed ? delete_done(s, s->now.first, s->now.last, 0, needed, count) : 0;
+}
+
+int spool_settle(struct spool *s, int64_t first, int64_t last, int64_t done, int64_t needed, int64_t *count)
+{
+    int rc = delete_done(s, first, last, done, needed, count);
     if (rc < 0 || *count == last - first + 1)
         return rc;
     bind_range(s->st[MARK], first, last);

@@ -83,6 +83,9 @@ int spool_delete(struct spool *s, int64_t first, int64_t last, int64_t *count) N
 /* Adds `done` to the stage of rows; those that have all of `needed` go. *count: how many were still there. */
 int spool_settle(struct spool *s, int64_t first, int64_t last, int64_t done, int64_t needed,
                  int64_t *count) NODISCARD;
+/* Rows go that have all of `needed` (0: none does) because it has become less: a destination is not configured any
+ * more. Reads all rows. */
+int spool_sweep(struct spool *s, int64_t needed, int64_t *count) NODISCARD;
 /* Copies rows to the dead letters, where they have another stage: what is not in it is to be done when they come back.
  * They keep the number that they had; what comes back gets a new one, as if it had just been put. */
 int spool_bury(struct spool *s, int64_t first, int64_t last, int64_t stage, struct str reason) NODISCARD;

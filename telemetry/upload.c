@@ -297,6 +297,23 @@ static void to_otlp(struct upload *u)
         free(own[i]);
 }
 
+/* What an earlier life has kept for a destination that we do not have. Without luck it is done by the next life. */
+static void sweep(const struct upload *u)
+{
+    int64_t n = 0;
+    int rc = spool_begin(u->spool);
+
+    if (rc == 0)
+        rc = spool_sweep(u->spool, u->books.needed, &n);
+    if (rc == 0)
+        rc = spool_commit(u->spool);
+    if (rc < 0)
+        spool_rollback(u->spool);
+    else if (n > 0)
+        log_event(LOG_INFO, LOG_FIELDS(LOG_INT("records", n)),
+                  "records go that only waited for a destination which is not configured any more");
+}
+
 struct upload *upload_new(struct loop *l, const struct upload_conf *c, struct spool *s, struct metrics *m)
 {
     struct upload *u = xcalloc(1, sizeof *u);
@@ -319,6 +336,7 @@ struct upload *upload_new(struct loop *l, const struct upload_conf *c, struct sp
         f->traces = BUF_INIT(BODY_MAX);
         f->scores = BUF_INIT(BODY_MAX);
     }
+    sweep(u);
     if (spool_records(s))
         u->flush_due = clock_ms(); /* what an earlier life has left */
     set_timer(u, clock_ms());

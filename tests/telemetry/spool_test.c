@@ -582,6 +582,31 @@ Test(spool, stages_and_deletion)
     spool_free(s);
 }
 
+Test(spool, what_nobody_waits_for_goes)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    int64_t gone;
+    unsigned first, last;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 10);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_settle(s, 1, 4, RECORD_IN_LANGFUSE, RECORD_EVERYWHERE, &gone), 0);
+    cr_assert_eq(spool_settle(s, 8, 8, RECORD_TRACE_SENT, RECORD_EVERYWHERE, &gone), 0);
+    cr_assert_eq(spool_sweep(s, RECORD_EVERYWHERE, &gone), 0);
+    cr_expect_eq(gone, 0);
+    cr_assert_eq(spool_sweep(s, 0, &gone), 0);
+    cr_expect_eq(gone, 0, "without a destination all is kept");
+    cr_assert_eq(spool_sweep(s, RECORD_IN_LANGFUSE, &gone), 0);
+    cr_expect_eq(gone, 4);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect_eq(spool_records(s), 6);
+    cr_expect_eq(read_all(s, &first, &last), 6);
+    cr_expect_eq(spool_waiting(s, 0), 6);
+    spool_free(s);
+}
+
 Test(spool, the_bound_holds)
 {
     char dir[SUPPORT_DIR_SIZE];

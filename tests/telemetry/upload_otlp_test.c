@@ -142,6 +142,27 @@ Test(upload_otlp, one_away_does_not_hold_up_the_other)
     bench_end(b);
 }
 
+/* Who is not configured any more is not waited for: what Langfuse has goes, what it has not had still goes to it. */
+Test(upload_otlp, the_other_is_given_up)
+{
+    struct bench *b = bench_start(10, bench_plain);
+
+    b->conf.needed = RECORD_EVERYWHERE;
+    bench_restart(b);
+    bench_put(b, 1, 10);
+    bench_wait(b, UPLOADED, 10);
+    cr_expect_eq(spool_records(b->spool), 10, "the other one's");
+    support_put(b->spool, 11, 15);
+    b->conf.needed = RECORD_IN_LANGFUSE;
+    bench_restart(b);
+    cr_expect_eq(spool_records(b->spool), 5);
+    bench_wait(b, UPLOADED, 15);
+    bench_expect_arrived(b, 15);
+    cr_expect_eq(bench_stat(b, "spans_raw"), 15);
+    cr_expect_eq(bench_value(b, EXPORTED), 0);
+    bench_end(b);
+}
+
 /* What one of them refuses for good comes back to that one only. */
 Test(upload_otlp, a_letter_of_one)
 {
