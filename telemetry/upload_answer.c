@@ -25,15 +25,18 @@ static const char *name_of(const struct upload *u)
     return u->conf.kind == UPLOAD_TO_LANGFUSE ? "Langfuse" : "the OTLP backend";
 }
 
-/* The destination takes something again: whoever waits need not wait longer. An answer that comes while all wait is to
- * a request from before: it takes nothing back. */
+/* The destination takes something again after it has taken nothing: whoever waits need not wait longer. What has failed
+ * beside others that went well waits its time. An answer that comes while all wait is to a request from before: it takes
+ * nothing back. */
 static void good_news(struct upload *u)
 {
     if (clock_ms() < u->hold_until)
         return;
+    if (u->holding || u->failures >= UPLOAD_FLIGHTS)
+        parcels_hurry(&u->parcels);
+    u->failures = 0;
     u->holding = false;
     u->hold_until = 0;
-    parcels_hurry(&u->parcels);
 }
 
 static void retry(struct flight *f, const struct post_answer *a)
@@ -41,6 +44,7 @@ static void retry(struct flight *f, const struct post_answer *a)
     struct upload *u = f->upload;
     int64_t wait = upload_retry_after(a->retry_after, wall_us());
 
+    u->failures++;
     server_failed(&u->server);
     if (wait > 0)
         upload_hold(u, wait);
@@ -148,6 +152,7 @@ static void traces_taken(struct flight *f)
         if (!(f->parcel->rows[i].stage & RECORD_TRACE_SENT))
             row_has(&f->parcel->rows[i], RECORD_TRACE_SENT);
     f->parcel->attempt = 0;
+    good_news(f->upload);
     upload_go_on_with_scores(f);
 }
 
@@ -166,6 +171,7 @@ static void spans_taken(struct flight *f, const struct post_answer *a)
     for (size_t i = 0; i < f->parcel->n; i++)
         row_has(&f->parcel->rows[i], RECORD_EXPORTED);
     f->parcel->attempt = 0;
+    good_news(f->upload);
     settle_and_land(f);
 }
 
@@ -252,6 +258,8 @@ static void batch_answered(struct flight *f, const struct post_answer *a)
         again = judge(f, &p->rows[i]) || again;
         buried = buried || p->rows[i].refusal;
     }
+    if (!again)
+        good_news(f->upload);
     if (f->not_accepted) {
         log_info("Langfuse takes no traces in batches any more: they go as OTLP from now on");
         server_refused_batch(&f->upload->server);
@@ -285,7 +293,6 @@ static void count_request(struct upload *u, enum upload_target target, enum uplo
 
 static void taken(struct flight *f, const struct post_answer *a)
 {
-    good_news(f->upload);
     if (f->target == UPLOAD_TRACES)
         traces_taken(f);
     else if (f->target == UPLOAD_SPANS)

@@ -57,7 +57,8 @@ struct upload {
     int64_t cursor;    /* rows up to here are in parcels, or done */
     int64_t flush_due; /* when the rows behind it go, however few; 0 = there are none */
     int64_t hold_until;
-    bool holding; /* until an answer is good again, one request at a time */
+    unsigned failures; /* in a row */
+    bool holding;      /* until an answer is good again, one request at a time */
     bool draining, drain_failed, drained;
 };
 

@@ -139,6 +139,8 @@ static const char *refusal_body(const struct langfuse *l, enum route r, int stat
 {
     *type = JSON_TYPE;
     switch (status) {
+    case 207: /* says nothing about any event */
+        return "{\"successes\":[],\"errors\":[]}";
     case 401:
         return "{\"error\":\"UnauthorizedError\",\"message\":\"" WRONG_KEYS "\"}";
     case 403:

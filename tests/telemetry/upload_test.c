@@ -96,6 +96,30 @@ Test(upload, a_wait_outlasts_the_luck_of_others)
     bench_end(b);
 }
 
+static bool is_over(void *arg)
+{
+    const int64_t *until = arg;
+
+    return clock_ms() >= *until;
+}
+
+/* A server that takes requests and settles nothing that is in them: what goes again hurries nobody else. */
+Test(upload, half_a_success_hurries_nobody)
+{
+    struct bench *b = bench_start(10, bench_plain);
+
+    bench_behave(b, "{\"status\":207,\"route\":\"ingestion\"}");
+    bench_put(b, 1, 40);
+    bench_wait_for_requests(b, 9); /* of the version, of four times traces and scores */
+    int64_t until = clock_ms() + 1000;
+    support_run(b->loop, is_over, &until);
+    cr_expect_lt(bench_stat(b, "requests"), 60, "%d requests", (int)bench_stat(b, "requests"));
+    bench_behave(b, "{}");
+    bench_wait(b, UPLOADED, 40);
+    bench_expect_arrived(b, 40);
+    bench_end(b);
+}
+
 static json_t *the_score(struct bench *b, const char *path)
 {
     json_t *scores = bench_admin(b, "GET", path, "");
