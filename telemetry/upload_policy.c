@@ -36,9 +36,9 @@ enum upload_action upload_action(enum upload_target target, int status, struct s
         int status;
         enum upload_action action;
     } table[] = {
-        {401, UPLOAD_HOLD},    {403, UPLOAD_HOLD},  {404, UPLOAD_HOLD},
-        {405, UPLOAD_HOLD},    {407, UPLOAD_HOLD},  {408, UPLOAD_RETRY},
-        {413, UPLOAD_SMALLER}, {425, UPLOAD_RETRY}, {429, UPLOAD_RETRY},
+        {401, UPLOAD_HOLD},  {403, UPLOAD_HOLD},  {404, UPLOAD_HOLD},    {405, UPLOAD_HOLD},
+        {407, UPLOAD_HOLD},  {408, UPLOAD_RETRY}, {413, UPLOAD_SMALLER}, {415, UPLOAD_HOLD},
+        {425, UPLOAD_RETRY}, {429, UPLOAD_RETRY},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
@@ -48,7 +48,10 @@ enum upload_action upload_action(enum upload_target target, int status, struct s
         return on_success(target, status, body);
     if (status >= 300 && status < 400)
         return UPLOAD_HOLD;
-    return status >= 400 && status < 500 ? UPLOAD_ISOLATE : UPLOAD_RETRY;
+    if (status < 400 || status >= 500)
+        return UPLOAD_RETRY;
+    /* A proxy that does not understand us would do the same to each record: http:// to an https:// port is a 400. */
+    return is_web_page(body) ? UPLOAD_HOLD : UPLOAD_ISOLATE;
 }
 
 bool upload_event_is_final(int status)
