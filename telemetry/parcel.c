@@ -103,7 +103,7 @@ void parcels_free(struct parcels *ps)
 static bool same_fate(const struct row *a, const struct row *b)
 {
     return b->dirty && b->seq == a->seq + 1 && b->stage == a->stage && !a->refusal && !b->refusal &&
-           a->unsampled == b->unsampled;
+           a->unsampled == b->unsampled && a->skipped == b->skipped;
 }
 
 static int settle_rows(struct parcel *p, const struct parcel_books *b)
@@ -130,7 +130,7 @@ static void count(const struct parcel *p, const struct parcel_books *b, double s
 {
     for (const struct row *row = p->rows; row < p->rows + p->n; row++) {
         double n = sign * (double)row->still_there;
-        if (n == 0 || (row->stage & b->all) != b->all)
+        if (n == 0 || row->skipped || (row->stage & b->all) != b->all)
             continue;
         if (row->dropped)
             account_dropped(b->metrics, row->dropped, n);

@@ -23,6 +23,7 @@ struct row {
     bool dirty;    /* stage is not in the spool yet */
     bool feedback;
     bool unsampled;      /* LANGFUSE_SAMPLE_RATE keeps it away */
+    bool skipped;        /* nothing for this destination */
     unsigned trims;      /* texts to leave out because it was too large */
     unsigned events;     /* that its trace has become, in a batch */
     unsigned scores;     /* to send */

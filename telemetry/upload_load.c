@@ -22,7 +22,8 @@ static void trim_largest(struct record *r)
     if (largest == &r->metadata)
         *largest = str_of("");
     else if (largest->n > sizeof TRIMMED + 1)
-        *largest = str_of(r->chat && largest <= &r->answer ? "\"" TRIMMED "\"" : TRIMMED);
+        *largest = str_of(r->chat && (largest == &r->question || largest == &r->answer) ? "\"" TRIMMED "\""
+                                                                                        : TRIMMED);
 }
 
 static void add_trace(struct flight *f, struct row *row, const struct record *r)
@@ -61,8 +62,9 @@ static void add_scores(struct flight *f, struct row *row, const struct record *r
 static bool is_for(const struct upload *u, struct row *row, const struct record *r)
 {
     row->feedback = record_is_feedback(r);
+    row->skipped = row->feedback && u->conf.kind == UPLOAD_TO_OTLP;
     if (u->conf.kind == UPLOAD_TO_OTLP)
-        return !row->feedback;
+        return !row->skipped;
     row->unsampled = !trace_is_sampled(r->trace_id, u->conf.sample_rate);
     return !row->unsampled;
 }
