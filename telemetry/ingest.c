@@ -173,7 +173,7 @@ static void count(struct ingest *in)
 {
     if (in->counted)
         return;
-    in->counted = true;
+    in->counted = in->n_held > 0; /* housekeeping holds nothing, and what comes next is to be counted */
     for (size_t i = 0; i < in->n_events; i++)
         account_event(in->metrics, &in->events[i]);
     if (in->lost)
