@@ -379,7 +379,7 @@ static void lose(struct dispatch *d, struct worker *w, const char *why)
     note_worker(d, w, in_order ? "left" : "lost");
     if (!in_order)
         log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("worker_pid", w->pid), LOG_INT("jobs", w->held)),
-                  "lost an llm-worker: %s; its jobs go to another one", why);
+                  "lost an llm-worker: %s; its jobs go to another one, but for streams that have begun", why);
     while (w->asks)
         take_back(d, w, w->asks);
     workers_remove(&d->workers, w);

@@ -53,7 +53,8 @@ struct event record_of_ask(const struct ask *a, const struct job *r)
 
 void record_log(const struct event *e, const struct caller *c, const char *user)
 {
-    enum log_level level = e->status >= 500 ? LOG_WARNING : LOG_INFO;
+    bool broken = e->status == 200 && e->error.n && !str_eq(e->error, "client_gone"); /* a stream */
+    enum log_level level = e->status >= 500 || broken ? LOG_WARNING : LOG_INFO;
     const struct event_attempt *attempts = e->attempts.items;
     struct str upstream = e->attempts.n ? attempts[e->attempts.n - 1].upstream : str_of("");
     const char *trace = e->trace_id.n ? "trace_id" : NULL; /* without a question the list ends before it */

@@ -476,7 +476,11 @@ static void answer_404(struct visit *v)
 {
     struct buf body = BUF_INIT(4 * KIB);
 
-    answer(v, refusal(v, &body, 404, "unknown_url", v->openai ? "There is nothing at this URL" : "Not Found"),
+    answer(v,
+           refusal(v, &body, 404, "unknown_url",
+                   v->openai ? "There is nothing at this URL: there are POST /v1/chat/completions, GET "
+                               "/v1/models and GET /v1/models/{model}"
+                             : "Not Found"),
            NULL);
     buf_free(&body);
 }

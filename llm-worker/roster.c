@@ -236,7 +236,10 @@ static json_t *read_list(const char *path, json_t **root)
 
     *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     if (!*root) {
-        log_error(VARIABLE "=%s: line %d: %s", path, error.line, error.text);
+        if (error.line > 0)
+            log_error(VARIABLE "=%s: line %d: %s", path, error.line, error.text);
+        else
+            log_error(VARIABLE "=%s: %s", path, error.text);
         return NULL;
     }
     list = json_object_get(*root, "upstreams");

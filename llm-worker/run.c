@@ -159,7 +159,9 @@ static void describe(struct buf *text, const struct verdict *v, const char *url,
                    v->status);
     else if (v->outcome == OUTCOME_HTTP)
         buf_printf(text, "%s answered %d%s%s%s", url, v->status, *code ? " " : "", code,
-                   v->status == 404 ? ": are the base URL and the model right?" : "");
+                   v->status == 404                       ? ": are the base URL and the model right?"
+                   : v->status == 401 || v->status == 403 ? ": is the key right?"
+                                                          : "");
     else if (v->outcome == OUTCOME_GARBAGE)
         buf_printf(text, "%s answered with something that is no %s: is the base URL right?", url,
                    stream ? "event stream" : "JSON");
@@ -590,7 +592,8 @@ void run_stop(struct run *r)
             estimate_usage(&result, &r->legs[i], &(struct estimate){.pieces = 0});
             note_attempt(&r->legs[i], NULL, OUTCOME_CANCELLED, "");
         }
-    fail_with(r, &result, "cancelled", "stopped before the provider had answered");
+    fail_with(r, &result, "cancelled",
+              r->winner ? "stopped in the middle of the answer" : "stopped before the provider had answered");
 }
 
 static void leg_init(struct leg *leg, struct run *r, const struct stream_conf *stream)

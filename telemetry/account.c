@@ -21,8 +21,9 @@ static const struct {
     {METRIC_WORKER_CHANGES, {"joined"}}, {METRIC_WORKER_CHANGES, {"left"}},
     {METRIC_WORKER_CHANGES, {"lost"}},   {METRIC_ANSWERS, {"upstream"}},
     {METRIC_ANSWERS, {"cache"}},         {METRIC_ANSWERS, {"shared"}},
-    {METRIC_GUARDRAILS, {"max_words"}},  {METRIC_GUARDRAILS, {"toxicity"}},
-    {METRIC_UPLOADS, {"ok", "traces"}},  {METRIC_UPLOADS, {"ok", "scores"}},
+    {METRIC_BROKEN_STREAMS, {"cut"}},    {METRIC_GUARDRAILS, {"max_words"}},
+    {METRIC_GUARDRAILS, {"toxicity"}},   {METRIC_UPLOADS, {"ok", "traces"}},
+    {METRIC_UPLOADS, {"ok", "scores"}},
 };
 
 void account_begin(struct metrics *m)
@@ -72,6 +73,15 @@ static void count_http(struct metrics *m, const struct event *e)
     metrics_add(m, METRIC_REQUESTS, METRIC_WITH(route, method, status), 1);
     struct exemplar x = exemplar_of(e, e->start_us + e->duration_us);
     metrics_observe(m, METRIC_REQUEST_LATENCY, METRIC_WITH(route, method), seconds(e->duration_us), &x);
+}
+
+/* Its status says nothing of it. */
+static void count_broken_stream(struct metrics *m, const struct event *e)
+{
+    char error[NAME_SIZE];
+
+    if (e->stream && e->status == 200 && e->error.n && !str_eq(e->error, "client_gone"))
+        metrics_add(m, METRIC_BROKEN_STREAMS, METRIC_WITH(name(error, e->error, "other")), 1);
 }
 
 #define OPERATION "chat"
@@ -180,6 +190,7 @@ static void count_answer(struct metrics *m, const struct event *e)
     struct exemplar x = exemplar_of(e, e->start_us + e->duration_us);
     char model[NAME_SIZE];
 
+    count_broken_stream(m, e);
     if (e->status == 200 && !e->error.n)
         metrics_add(m, METRIC_ANSWERS,
                     METRIC_WITH(str_eq(e->cache, "hit")      ? "cache"

@@ -32,8 +32,8 @@ static int look(struct spool **s)
     }
     rc = spool_look(s, dir);
     if (rc == -ENOENT)
-        return EXIT_DONE;
-    if (rc < 0)
+        fprintf(stderr, "there is no spool in %s: is ATALAYA_STATE_DIR the service's?\n", dir);
+    else if (rc < 0)
         fprintf(stderr, "the spool in %s cannot be read: %s\n", dir,
                 rc == -EPROTO ? "it is of another version" : strerror(-rc));
     return rc < 0 ? EXIT_ENVIRONMENT : EXIT_DONE;
@@ -61,15 +61,13 @@ int letters_print(void)
 
     if (code != EXIT_DONE)
         return code;
-    if (s)
-        rc = spool_scan_letters(s, 1, INT64_MAX);
-    for (; s && rc == 0 && (rc = spool_next_letter(s, &l)) > 0; rc = 0) {
+    rc = spool_scan_letters(s, 1, INT64_MAX);
+    for (; rc == 0 && (rc = spool_next_letter(s, &l)) > 0; rc = 0) {
         if (n++ == 0)
             printf("%-8s %-20s  %-32s  %-7s  %s\n", "ID", "SINCE", "TRACE", "STATE", "REASON");
         print_letter(&l);
     }
-    if (s)
-        spool_scan_letters_end(s);
+    spool_scan_letters_end(s);
     if (n == 0 && rc == 0)
         puts("no dead letters");
     spool_free(s);
@@ -106,7 +104,7 @@ static int want_ids(struct spool *s, int n, char *const *ids, int64_t *total)
     for (int i = 0; i < n; i++) {
         int64_t id = 0, one = 0;
         (void)read_id(ids[i], &id);
-        if (s && want(s, id, id, &one) < 0)
+        if (want(s, id, id, &one) < 0)
             return EXIT_ENVIRONMENT;
         if (one == 0) {
             fprintf(stderr, "there is no dead letter %s\n", ids[i]);
@@ -134,7 +132,7 @@ int letters_replay(int n, char *const *ids)
         return EXIT_USAGE;
     }
     int code = look(&s);
-    if (code == EXIT_DONE && all && s)
+    if (code == EXIT_DONE && all)
         code = want(s, 1, INT64_MAX, &total) < 0 ? EXIT_ENVIRONMENT : EXIT_DONE;
     else if (code == EXIT_DONE && !all)
         code = want_ids(s, n, ids, &total);

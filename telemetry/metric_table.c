@@ -77,6 +77,12 @@ const struct metric_row metric_table[METRICS] = {
                             {"model"},
                             BUCKETS(seconds),
                             .kept = true},
+    [METRIC_BROKEN_STREAMS] =
+        {"atalaya_broken_streams_total",
+         METRIC_COUNTER,
+         "Streamed answers that ended with an error after they had begun, whose status is 200",
+         {"error"},
+         .kept = true},
     [METRIC_GUARDRAILS] = {"atalaya_guardrail_answers_total",
                            METRIC_COUNTER,
                            "Answers that a guardrail has cut (max_words) or flagged (toxicity)",
