@@ -141,6 +141,9 @@ static const char *refusal_body(const struct langfuse *l, enum route r, int stat
     switch (status) {
     case 207: /* says nothing about any event */
         return "{\"successes\":[],\"errors\":[]}";
+    case 400:
+    case 422:
+        return "{\"message\":\"Invalid request data\",\"errors\":[\"refused by order\"]}";
     case 401:
         return "{\"error\":\"UnauthorizedError\",\"message\":\"" WRONG_KEYS "\"}";
     case 403:

@@ -63,7 +63,7 @@ Test(upload_letters, a_refused_trace_is_kept_with_its_reason_and_sent_again)
     bench_wait(b, REJECTED, 1);
     cr_expect_eq(spool_records(b->spool), 0);
     char *reason = the_letter(b, RECORD_EXPORTED);
-    cr_expect_eq(strncmp(reason, "400 <html>", 10), 0, "%s", reason);
+    cr_expect_eq(strncmp(reason, "400 {\"message\"", 14), 0, "%s", reason);
     free(reason);
     watch(b, &l);
     want_all(b);
@@ -119,7 +119,7 @@ Test(upload_letters, commands)
     bench_behave(b, "{\"status\":400,\"route\":\"otel\"}");
     bench_put(b, 1, 3);
     bench_wait(b, REJECTED, 3);
-    run(b, "--dead-letters", NULL, 0, "00000000000000000000000000000002  refused  400 <html>");
+    run(b, "--dead-letters", NULL, 0, "00000000000000000000000000000002  refused  400 {\"message\"");
     run(b, "--replay", NULL, 64, "which dead letters?");
     run(b, "--replay", "x", 64, "'x' is no number of a dead letter");
     run(b, "--replay", "77", 1, "there is no dead letter 77");
