@@ -262,6 +262,25 @@ Test(ingest, counters_and_records_are_always_one)
     close_all(b);
 }
 
+static bool all_is_written(void *arg)
+{
+    const struct bench *b = arg;
+
+    return !metrics_dirty(b->metrics);
+}
+
+/* What is written down while nobody sends anything leaves what comes next alone. */
+Test(ingest, events_after_housekeeping_count)
+{
+    struct bench *b = start(1024 * (int64_t)MIB);
+
+    metrics_add(b->metrics, METRIC_UPLOADED, METRIC_PLAIN, 1);
+    support_run(b->loop, all_is_written, b);
+    cr_expect_eq(send_batch(b, EPOCH, 1, 1, 5), 5);
+    cr_expect(shows(b, "app_requests_total{endpoint=\"/ask\",method=\"POST\",status=\"200\"} 5.0\n"));
+    close_all(b);
+}
+
 Test(ingest, requests_without_a_trace_are_counted_only)
 {
     struct bench *b = start(1024 * (int64_t)MIB);
