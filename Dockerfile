@@ -25,21 +25,23 @@ FROM build AS test
 RUN ./dev setup
 CMD ["./dev", "test"]
 
-# What apt and useradd write differs between two equal installations only in times, logs and caches: the latter are not
-# kept, and whatever they have touched gets the date of the base.
+# What apt and useradd write differs between two equal installations only in lists, caches and logs, which are written to
+# where they can be dropped, and in times: whatever they have touched gets the date of the base.
 FROM debian:bookworm-slim AS libraries
 ARG AGAIN=
-RUN began=$(date +%s.%N) \
+RUN began=$(date +%s.%N) && mkdir -p /tmp/apt/lists/partial /tmp/apt/cache/archives/partial /tmp/apt/log \
+    && printf 'Dir { State::Lists "/tmp/apt/lists"; Cache "/tmp/apt/cache"; Log "/tmp/apt/log"; };\n%s\n' \
+        'DPkg::Options { "--log=/dev/null"; };' >/tmp/apt/conf \
+    && export APT_CONFIG=/tmp/apt/conf DEBIAN_FRONTEND=noninteractive \
     && apt-get -qq update \
-    && DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends install \
+    && apt-get -y -qq --no-install-recommends install \
         ca-certificates libcivetweb1 libcurl4 libjansson4 libmsgpackc2 libprotobuf-c1 libsodium23 libsqlite3-0 \
         libutf8proc2 libzmq5 zlib1g >/dev/null \
     && groupadd --gid 10001 atalaya \
     && SOURCE_DATE_EPOCH=0 useradd --uid 10001 --gid atalaya --no-create-home --home-dir /var/lib/atalaya \
         --shell /usr/sbin/nologin --no-log-init atalaya \
     && install -d -m 0700 -o atalaya -g atalaya /var/lib/atalaya /run/atalaya \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache \
-        /var/lib/dpkg/*-old /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
+    && rm -rf /tmp/apt && : >/var/cache/ldconfig/aux-cache \
     && find / -xdev -newermt "@$began" ! -path '/dev*' ! -path '/proc*' ! -path '/sys*' ! -path /etc/hosts \
         ! -path /etc/hostname ! -path /etc/resolv.conf -exec touch -h -r /etc/debian_version {} +
 
@@ -64,15 +66,13 @@ FROM empty AS demo
 COPY --from=tree /demo/ /
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["fake-openai", "--port", "8080", "--answers"]
-ENTRYPOINT ["fake-openai"]
-CMD ["--demo", "--host", "0.0.0.0", "--port", "8080"]
+ENTRYPOINT ["fake-openai", "--demo", "--host", "0.0.0.0", "--port", "8080"]
 
 FROM empty AS fake-langfuse
 COPY --from=tree /langfuse/ /
 EXPOSE 3000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["fake-langfuse", "--port", "3000", "--answers"]
-ENTRYPOINT ["fake-langfuse"]
-CMD ["--host", "0.0.0.0", "--port", "3000"]
+ENTRYPOINT ["fake-langfuse", "--host", "0.0.0.0", "--port", "3000"]
 
 FROM empty AS runtime
 COPY --from=tree /runtime/ /

@@ -3,7 +3,9 @@
 #include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -53,6 +55,26 @@ Test(openai, says_where_it_listens)
     snprintf(line, sizeof line, "fake-openai listening on http://127.0.0.1:%u/v1\n", f.port);
     cr_expect_str_eq(f.line, line);
     fixture_stop(&f);
+}
+
+/* The exit code of another one that is asked whether this one answers. */
+static int answers(const struct fixture *f)
+{
+    char command[512];
+
+    snprintf(command, sizeof command, "exec \"${ATALAYA_BIN:-.}/fake-openai\" --port %u --answers", f->port);
+    int status = system(command);
+    cr_assert(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+Test(openai, says_whether_one_answers)
+{
+    struct fixture f = start("--echo");
+
+    cr_expect_eq(answers(&f), EXIT_SUCCESS);
+    fixture_stop(&f);
+    cr_expect_eq(answers(&f), EXIT_FAILURE);
 }
 
 Test(openai, a_whole_answer)
