@@ -426,8 +426,9 @@ Test(workers, half_a_stream_is_not_given_again)
     start("GATEWAY_CACHE_BYTES=100000");
     struct mock a = worker(1);
     struct sse_client c = {.fd = -1};
+    struct opening opening = {&c, json};
     pthread_t opener;
-    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &(struct opening){&c, json}), 0);
+    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &opening), 0);
     cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
     struct job held = a.last;
     say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = held.id, .answer = str_of("uno")});
