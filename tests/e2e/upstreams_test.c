@@ -365,8 +365,10 @@ Test(upstreams, max_concurrency_holds_across_workers)
 
     e2e_env(e, "LLM_WORKERS", "2");
     e2e_start(e);
+    /* of one worker alone it would be 4 and 1 */
     E2E_WAIT(E2E_WAIT_SECONDS,
-             e2e_metric(e->telemetry_port, "atalaya_upstream_calls_limit{upstream=\"first\"}") == 4);
+             e2e_metric(e->telemetry_port, "atalaya_upstream_calls_limit{upstream=\"second\"}") == 2 &&
+                 e2e_metric(e->telemetry_port, "atalaya_upstream_calls_limit{upstream=\"first\"}") == 4);
     e2e_tell(&e->openai, "/_admin/defaults", "{\"latency_ms\":20}");
     struct load *l = load_start(e->port, 200, 20);
     const struct load_outcome *o = load_outcomes(l);
