@@ -91,7 +91,6 @@ struct ask {
     struct ask *prev, *next; /* in the worker's list or in the queue */
     struct loop_timer timer;
     int dispatches;
-    int64_t dispatched_us;
     int64_t queue_us;
 };
 

@@ -317,7 +317,6 @@ static void give_to(struct worker *w, struct ask *a)
     asks_wait_no_more(&d->asks, a);
     a->state = ASK_HELD;
     a->dispatches++;
-    a->dispatched_us = now;
     a->queue_us = now - a->caller.start_us;
     worker_hold(w, a);
     set_timer(a, a->deadline_ms + HELD_GRACE_MS);

@@ -88,10 +88,3 @@ void breaker_ended(struct breaker *b, int64_t now, enum fault f, bool trying)
         b->until = now + b->pause_ms;
     }
 }
-
-const char *breaker_word(enum breaker_state s)
-{
-    static const char *const words[] = {"closed", "half-open", "open"};
-
-    return words[s];
-}

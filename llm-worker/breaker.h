@@ -46,6 +46,4 @@ bool breaker_allows(const struct breaker *b, int64_t now);
 bool breaker_begun(struct breaker *b, int64_t now);
 void breaker_ended(struct breaker *b, int64_t now, enum fault f, bool trying);
 
-const char *breaker_word(enum breaker_state s);
-
 #endif

@@ -18,11 +18,10 @@ int chat_read(struct chat *c, struct str request)
     static const char *const option_keys[] = {"include_usage", NULL};
 
     *c = (struct chat){.wants_usage = false};
-    if (jsonscan(&c->hold[0], request, keys) != JSONSCAN_OK || c->hold[0].top.type != VALUE_OBJECT)
+    if (!jsonscan_object(&c->hold[0], request, keys))
         return -EBADMSG;
-    const struct value *model = jsonscan_get(&c->hold[0], "model");
     c->text = c->hold[0].top.source;
-    c->model = model && model->type == VALUE_STRING ? model->text : (struct str){NULL, 0};
+    c->model = jsonscan_text(&c->hold[0], "model");
     c->options = source_of(&c->hold[0], "stream_options");
     if (c->options.n && jsonscan(&c->hold[1], c->options, option_keys) != JSONSCAN_OK)
         return -EBADMSG;

@@ -89,7 +89,7 @@ static void set_stream(struct job *to, const struct leg *leg)
     set_scores(to, leg->run, sum.whole.content);
     to->truncated = sum.truncated;
     if (leg->run->chat)
-        to->answer = sum.message;
+        to->answer = stream_message(leg->stream);
     if (sum.said.pieces || leg->pass.call)
         estimate_usage(to, leg, &sum.said);
 }
@@ -235,7 +235,6 @@ static void start(struct leg *leg)
 static void write_body(struct leg *leg)
 {
     struct run *r = leg->run;
-
     const struct target *t = target_of(r, leg);
 
     if (r->chat) {

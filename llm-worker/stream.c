@@ -29,7 +29,7 @@ struct stream {
     struct assembly message; /* of a chat completion */
     struct buf text;         /* of a question */
     struct buf bytes;        /* of the piece in hand */
-    struct buf json;         /* of the summary */
+    struct buf json;         /* the message */
     struct buf model;
     struct completion whole;
     struct estimate said;
@@ -175,7 +175,7 @@ enum outcome stream_end(struct stream *s, enum outcome outcome)
     return s->state == BROKEN ? s->outcome : OUTCOME_OK;
 }
 
-struct stream_summary stream_summary(struct stream *s)
+struct stream_summary stream_summary(const struct stream *s)
 {
     struct stream_summary sum = {
         .whole = s->whole,
@@ -186,13 +186,14 @@ struct stream_summary stream_summary(struct stream *s)
 
     sum.whole.content = s->conf.chat ? assembly_content(&s->message) : buf_str(&s->text);
     sum.whole.model = buf_str(&s->model);
-    if (s->conf.chat) {
-        buf_reset(&s->json);
-        assembly_write(&s->message, &s->json);
-        if (!s->json.failed) /* else the record has its text */
-            sum.message = buf_str(&s->json);
-    }
     return sum;
+}
+
+struct str stream_message(struct stream *s)
+{
+    buf_reset(&s->json);
+    assembly_write(&s->message, &s->json);
+    return s->json.failed ? str_of("") : buf_str(&s->json);
 }
 
 void stream_reset(struct stream *s)

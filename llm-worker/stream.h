@@ -45,12 +45,15 @@ enum outcome stream_end(struct stream *s, enum outcome outcome);
 /* Of what has come so far. */
 struct stream_summary {
     struct completion whole;          /* content: that the client has been given; nothing to free */
-    struct str message;               /* chat completion: JSON */
     bool truncated;                   /* by the word limit */
     struct estimate said;             /* texts and calls */
     const struct openai_error *error; /* in place of the rest; its words are empty when there was none */
 };
 
-struct stream_summary stream_summary(struct stream *s);
+struct stream_summary stream_summary(const struct stream *s);
+
+/* Of a chat completion the message so far, JSON; empty when that is more than the wire takes: the record has its text
+ * then. */
+struct str stream_message(struct stream *s);
 
 #endif

@@ -88,7 +88,7 @@ bool log_level_parse(const char *text, enum log_level *out)
     return false;
 }
 
-bool log_enabled(enum log_level level)
+static bool log_enabled(enum log_level level)
 {
     return level >= least;
 }

@@ -41,7 +41,6 @@ void log_init(const char *process, enum log_level least);
 void log_set_level(enum log_level least);
 void log_set_format(enum log_format format);
 bool log_level_parse(const char *text, enum log_level *out); /* DEBUG INFO WARNING (WARN) ERROR, any case */
-bool log_enabled(enum log_level level);
 
 /* fields ends with an entry whose key is NULL; may be NULL. Empty strings and NaN are left out. */
 void log_event(enum log_level level, const struct log_field *fields, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -25,14 +25,15 @@ static void collect(void *arg, struct str text, struct str bytes)
 static void tell(struct run *r, struct stream *s)
 {
     struct stream_summary sum = stream_summary(s);
+    struct str message = stream_message(s);
 
-    fuzz_touch(sum.message);
+    fuzz_touch(message);
     buf_printf(&r->told, "%d %d %llu %llu %llu %s ", stream_is_whole(s), sum.truncated,
                (unsigned long long)sum.whole.total_tokens, (unsigned long long)sum.said.pieces,
                (unsigned long long)sum.said.twelfths, sum.error->code);
     buf_append(&r->told, sum.whole.content.p, sum.whole.content.n);
     buf_append(&r->told, sum.whole.model.p, sum.whole.model.n);
-    buf_append(&r->told, sum.message.p, sum.message.n);
+    buf_append(&r->told, message.p, message.n);
 }
 
 static void feed(struct run *r, const struct stream_conf *conf, struct str in, uint32_t cuts)
