@@ -4,7 +4,8 @@
  * Purpose  one by OPENAI_* alone, or those that LLM_UPSTREAMS_FILE lists, as JSON:
  *            {"upstreams": [{"name": "azure", "base_url": "https://x.openai.azure.com/openai/deployments/mini",
  *              "query": "api-version=2024-10-21", "auth": "api-key", "key": "LLM_KEY_AZURE", "model": "gpt-4o-mini",
- *              "priority": 0, "weight": 3, "max_concurrency": 200, "ca_file": "/etc/ssl/ours.pem"}, …]}
+ *              "priority": 0, "weight": 3, "max_concurrency": 200, "ca_file": "/etc/ssl/ours.pem",
+ *              "stream_options": true}, …]}
  *          The list holds no key but the name of the variable that does.
  * Owner    the roster, until roster_free(), which takes NULL.
  * Threads  constant once it is made.

@@ -8,7 +8,8 @@
  * Promise  P2: what spool_commit() has returned for survives kill -9 of any process; with SPOOL_SYNC_POWER also
  *          the loss of power, with SPOOL_SYNC_PROCESS the file is whole after that, its last second may be missing.
  *          P4: records and dead letters never hold more than `max_bytes`, nor are they older than `max_age_us`;
- *          the oldest go first. The file keeps its greatest size, the write-ahead log stays small.
+ *          the oldest go first. A letter's age counts from the day it became one; a record's is looked at in the
+ *          order in which they came. The file keeps its greatest size, the write-ahead log stays small.
  *          A full disk: the oldest records go for new ones, never without one coming in their place.
  * Owner    one process: a lock beside the file keeps a second one away; others may look, and ask for dead
  *          letters. The texts of spool_next() and spool_next_letter() live until the next call on the spool.

@@ -235,7 +235,6 @@ Test(stream, bad_days)
 Test(stream, a_failure_before_the_first_piece_is_a_status)
 {
     struct e2e *e = e2e_new();
-    struct buf body = BUF_INIT(4096);
 
     e2e_start(e);
     e2e_tell(&e->openai, "/_admin/script", "[{\"error\":\"quota\"}]");
@@ -243,7 +242,6 @@ Test(stream, a_failure_before_the_first_piece_is_a_status)
     cr_expect_eq(c.status, 502);
     cr_expect(strstr(c.head.data, "application/json"));
     sse_close(&c);
-    buf_free(&body);
     e2e_end(e);
 }
 
