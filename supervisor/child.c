@@ -104,11 +104,12 @@ static void act_mourn(struct child *c)
     bool healthy = c->ready_at && c->crew->now - c->ready_at >= HEALTHY_MS;
     int64_t wait = 0;
 
-    bool dispensable = c->role == ROLE_TELEMETRY && c->crew->serving;
+    bool spared = c->role == ROLE_TELEMETRY && c->crew->serving;
+    bool goes_on = spared || c->crew->patient;
     unsigned too_many = !c->was_ready && was_refused_something(c) ? FIRST_DEATHS_MAX : DEATHS_MAX;
 
     c->deaths = healthy ? 0 : c->deaths + 1;
-    if (c->deaths >= too_many && !dispensable) {
+    if (c->deaths >= too_many && !goes_on) {
         act_give_up(c);
         return;
     }
@@ -117,10 +118,11 @@ static void act_mourn(struct child *c)
     c->deadline = c->crew->now + wait;
     if (healthy)
         log_child(LOG_WARNING, c, "died after a healthy life: starting it again at once");
-    else if (c->deaths >= too_many)
-        log_child(LOG_ERROR, c,
-                  "died early (%u in a row); the others go on without it, starting it again in %lld ms%s%s",
-                  c->deaths, (long long)wait, *c->said ? "; it said: " : "", c->said);
+    else if (goes_on)
+        log_child(c->deaths < too_many ? LOG_WARNING : LOG_ERROR, c,
+                  "died early (%u in a row)%s, starting it again in %lld ms%s%s", c->deaths,
+                  spared ? "; the others go on without it" : "", (long long)wait,
+                  *c->said ? "; it said: " : "", c->said);
     else
         log_child(LOG_WARNING, c, "died early (%u in a row; %u are too many): starting it again in %lld ms",
                   c->deaths, too_many, (long long)wait);

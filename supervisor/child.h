@@ -70,6 +70,7 @@ struct crew {
     int give_up;              /* exit code that a child's fate asks for; 0: none */
     char why[CHILD_WHY_SIZE]; /* of give_up, for the last line */
     bool serving;             /* others than telemetry run too: its deaths never end them (P5) */
+    bool patient;             /* no death ends anything */
 };
 
 struct child {

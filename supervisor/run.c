@@ -316,6 +316,7 @@ static int prepare(const struct settings *s)
     sup.crew.now = clock_ms();
     sup.beat_at = notify_watchdog_ms() ? sup.crew.now : CHILD_NEVER;
     sup.crew.stop_ms = s->drain_ms + STOP_GRACE_MS;
+    sup.crew.patient = !s->give_up;
     sup.crew.serving = s->count[ROLE_GATEWAY] > 0 || s->count[ROLE_LLM_WORKER] > 0;
     for (int role = 0; role < ROLES; role++) {
         sup.crew.plans[role] = (struct spawn_plan){.path = s->programs[role],

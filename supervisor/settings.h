@@ -24,6 +24,7 @@ struct settings {
     int count[ROLES]; /* 0: not wanted */
     int64_t llm_workers;
     int64_t drain_ms;
+    bool give_up;
     char *env_file, *named_run_dir, *named_state_dir; /* as the variables say */
     char run_dir[DIRS_PATH_MAX];
     char state_dir[DIRS_PATH_MAX]; /* empty without telemetry: nobody else keeps state */

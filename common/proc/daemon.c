@@ -1,7 +1,9 @@
 #include "common/proc/daemon.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
@@ -24,7 +27,12 @@ static struct {
     struct loop_io lifeline;
     struct loop_timer deadline;
     bool draining;
+    struct loop_timer pulse;
+    atomic_bool turned;
+    int64_t look_ms;
 } me;
+
+#define LOOKS 12 /* in vain, one after another, until a loop counts as hung */
 
 static void on_deadline(void *arg)
 {
@@ -114,6 +122,45 @@ static void raise_descriptor_limit(void)
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
             log_warning("cannot raise the limit of open files: %s", strerror(errno));
     }
+}
+
+static void on_pulse(void *arg)
+{
+    (void)arg;
+    atomic_store(&me.turned, true);
+    loop_timer_set(me.loop, &me.pulse, loop_now(me.loop) + me.look_ms);
+}
+
+/* It counts its own looks instead of the time, which also passes while the process is stopped. */
+static void *watch_loop(void *arg)
+{
+    struct timespec pause = {.tv_sec = me.look_ms / 1000, .tv_nsec = me.look_ms % 1000 * 1000000};
+
+    (void)arg;
+    for (int in_vain = 0; in_vain < LOOKS;) {
+        nanosleep(&pause, NULL);
+        in_vain = atomic_exchange(&me.turned, false) ? 0 : in_vain + 1;
+    }
+    log_error("the loop has not turned for %lld ms, which is a bug: aborting", (long long)me.look_ms * LOOKS);
+    abort();
+}
+
+static void run_loop(struct daemon *d)
+{
+    pthread_t watcher;
+
+    me.look_ms = (d->hung_ms ? d->hung_ms : DAEMON_HUNG_MS) / LOOKS;
+    me.pulse.fn = on_pulse;
+    on_pulse(NULL);
+    int rc = pthread_create(&watcher, NULL, watch_loop, NULL);
+    if (rc != 0)
+        log_warning("nobody will see whether the loop hangs: %s", strerror(rc));
+    loop_run(me.loop);
+    if (rc == 0) {
+        pthread_cancel(watcher);
+        pthread_join(watcher, NULL);
+    }
+    loop_timer_clear(me.loop, &me.pulse);
 }
 
 static void print_help(const struct daemon *d)
@@ -226,7 +273,7 @@ int daemon_run(struct daemon *d, int argc, char **argv)
     if (code == EXIT_DONE) {
         child_ready();
         log_info("ready");
-        loop_run(me.loop);
+        run_loop(d);
     }
     d->fini(d->self);
     if (me.loop)

@@ -10,6 +10,7 @@
  * Life     configure() -> init() -> child_ready() -> loop until TERM or end of life-line -> drain() -> the daemon calls
  *          daemon_drained() when nothing is in flight any more, or the drain deadline passes, or a second
  *          TERM or INT comes -> fini() -> exit 0.
+ * Limits   a loop that has not turned for DAEMON_HUNG_MS is a bug: the process aborts, and the supervisor starts it again.
  */
 #ifndef ATALAYA_PROC_DAEMON_H
 #define ATALAYA_PROC_DAEMON_H
@@ -17,6 +18,8 @@
 #include "common/base/attr.h"
 #include "common/base/conf.h"
 #include "common/proc/loop.h"
+
+#define DAEMON_HUNG_MS 60000
 
 struct daemon {
     const char *name;                           /* in logs: "gateway" */
@@ -30,6 +33,7 @@ struct daemon {
     void (*reload)(void *self);                 /* HUP; may be NULL */
     void (*fini)(void *self); /* also after a failed configure or init; releases everything */
     int64_t drain_ms;         /* set by configure or init */
+    int64_t hung_ms;          /* 0: DAEMON_HUNG_MS */
 };
 
 int daemon_run(struct daemon *d, int argc, char **argv) NODISCARD;

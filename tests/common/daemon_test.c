@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ static struct {
 static int words_fd;
 static int init_code;
 static bool drains_at_once;
+static bool reload_hangs;
+static int64_t hung_ms;
 
 static void say(const char *word)
 {
@@ -48,6 +51,8 @@ static void on_reload(void *self)
 {
     (void)self;
     say("reload ");
+    while (reload_hangs)
+        pause();
 }
 
 static void on_fini(void *self)
@@ -102,7 +107,8 @@ static void start(int64_t drain_ms, const char *argument)
                                .drain = on_drain,
                                .reload = on_reload,
                                .fini = on_fini,
-                               .drain_ms = drain_ms};
+                               .drain_ms = drain_ms,
+                               .hung_ms = hung_ms};
     d.pid = fork();
     if (d.pid == 0) {
         close(d.lifeline);
@@ -147,6 +153,14 @@ static void expect_end(int fd)
     char waste;
 
     cr_expect_eq(read(fd, &waste, 1), 0);
+}
+
+/* For so long, or longer. */
+static void expect_nothing(int fd, int64_t ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    cr_expect_eq(poll(&p, 1, (int)ms), 0);
 }
 
 static int exit_code(void)
@@ -251,6 +265,30 @@ Test(daemon, hup_reloads_and_pipe_and_usr1_do_nothing)
     kill(d.pid, SIGTERM);
     expect_words(d.words, "drain fini ");
     cr_expect_eq(exit_code(), EXIT_DONE);
+}
+
+/* A loop that turns lives longer than hung_ms, also where it has nothing to do. */
+Test(daemon, a_loop_that_hangs_ends_the_process)
+{
+    char text[4096];
+
+    hung_ms = 480;
+    for (int hangs = 1; hangs >= 0; hangs--) {
+        reload_hangs = hangs;
+        start(60000, NULL);
+        until_ready();
+        expect_nothing(d.words, 2 * hung_ms);
+        kill(d.pid, SIGHUP);
+        expect_words(d.words, "reload ");
+        if (!hangs) {
+            expect_nothing(d.words, 2 * hung_ms);
+            kill(d.pid, SIGTERM);
+            expect_words(d.words, "drain fini ");
+        }
+        output(text);
+        cr_expect_eq(strstr(text, "the loop has not turned for 480 ms") != NULL, hangs, "%s", text);
+        cr_expect_eq(exit_code(), hangs ? -SIGABRT : EXIT_DONE);
+    }
 }
 
 Test(daemon, a_failed_init_is_never_ready)

@@ -95,6 +95,24 @@ Test(child, telemetry_beside_others_is_tried_for_ever)
     }
 }
 
+/* ATALAYA_GIVE_UP=false: nobody above would do better. A refusal is final all the same. */
+Test(child, a_patient_crew_tries_for_ever)
+{
+    crew.patient = true;
+    child_start(&child);
+    for (int i = 0; i < 5 * DEATHS_MAX; i++) {
+        child_event(&child, EVENT_DEADLINE);
+        cr_assert_eq(child.state, CHILD_WAITING);
+        cr_assert_leq(child.deadline, crew.now + BACKOFF_CAP_MS);
+        crew.now = child.deadline;
+    }
+    cr_expect_eq(crew.give_up, 0);
+    child.pid = 1234567;
+    child.state = CHILD_STARTING;
+    child_reaped(&child, EXIT_CONFIG << 8);
+    cr_expect_eq(crew.give_up, EXIT_CONFIG);
+}
+
 Test(child, a_healthy_life_is_forgiven_at_once)
 {
     child.deaths = DEATHS_MAX - 1;

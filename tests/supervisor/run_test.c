@@ -231,6 +231,16 @@ Test(run, telemetry_that_the_system_refuses_ends_nothing) /* P5 */
     stop();
 }
 
+/* P5: so a pod whose telemetry is in trouble stays in the service. */
+Test(run, a_telemetry_alone_can_be_told_never_to_give_up)
+{
+    house_env(&house, "ATALAYA_GIVE_UP=false");
+    house_script(&house, "telemetry", "excuse 75");
+    house_start(&house, ARGV("run", "telemetry"));
+    house_wait_text(&house, "log", "died early (6 in a row), starting it again in ");
+    stop();
+}
+
 static void expect_final(const char *script, const char *why)
 {
     house_script(&house, "llm-worker", script);
