@@ -85,7 +85,7 @@ variable "settings" {
     error_message = "The settings must be named like variables: upper-case letters, digits and underscores."
   }
   validation {
-    condition     = length([for name in keys(var.settings) : name if can(regex("(KEY|SECRET|TOKEN|PASSWORD|HEADERS)$", name))]) == 0
+    condition     = length([for name in keys(var.settings) : name if can(regex("^LLM_KEY_|(KEY|SECRET|TOKEN|PASSWORD|HEADERS)$", name))]) == 0
     error_message = "The settings must not hold a secret, which would stand in the state: name its file in secret_files."
   }
   validation {
