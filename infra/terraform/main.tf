@@ -17,6 +17,10 @@ locals {
     PROMETHEUS_PORT      = var.prometheus_port
   }, var.settings)
 
+  # A misspelt one would be in the bundle and do nothing.
+  unknown = [for name in keys(var.settings) : name if !can(regex("^COMPOSE_", name)) &&
+  !can(regex("[^A-Z0-9_]${name}[^A-Z0-9_]", file("${local.source}/compose.yaml")))]
+
   rules  = file("${local.source}/infra/prometheus/rules.yml")
   alerts = file("${local.source}/infra/prometheus/alerts.yml")
 
@@ -63,6 +67,13 @@ resource "local_file" "bundle" {
   file_permission      = "0644" # Prometheus reads as a user of its own
   directory_permission = "0755"
 
+  lifecycle {
+    precondition {
+      condition     = length(local.unknown) == 0
+      error_message = "compose.yaml does not pass on these settings: ${join(", ", local.unknown)}. Are they spelled right?"
+    }
+  }
+
   depends_on = [null_resource.folder]
 }
 
@@ -95,6 +106,7 @@ resource "null_resource" "health" {
     bundle  = sha256(jsonencode(local.bundle_files))
     mode    = var.health_probe
     seconds = var.health_probe_seconds
+    look    = var.health_probe == "require" ? timestamp() : "" # what answered yesterday is no proof
   }
 
   provisioner "local-exec" {

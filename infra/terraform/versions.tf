@@ -1,6 +1,6 @@
 # Wide on purpose: only what every release in these ranges has is used.
 terraform {
-  required_version = ">= 1.0"
+  required_version = ">= 1.2"
 
   required_providers {
     local = {
