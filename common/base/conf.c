@@ -242,26 +242,40 @@ static void tell(const struct conf_row *r, const char *value, const char *origin
     buf_free(&shown);
 }
 
+/* Shells, Compose and our own reader of .env take quotes away; docker's --env-file and Kubernetes do not. */
+static bool is_quoted(const char *value)
+{
+    size_t n = strlen(value);
+
+    return n >= 2 && (*value == '"' || *value == '\'') && value[n - 1] == *value;
+}
+
 static int take(const struct conf_row *r, const char *value, const char *origin, void *out)
 {
     tell(r, value, origin);
+    if (is_quoted(value)) {
+        log_error("%s: the quotes around it are part of the value here: take them away. %s", r->name, r->doc);
+        return -EINVAL;
+    }
     return parse(r, value, slot(r, out)) ? 0 : complain(r, value);
 }
 
 /* The length, or -1 with *why. */
 static ssize_t read_secret(const char *path, char *value, size_t size, const char **why)
 {
+    static char denied[64];
     struct stat st = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for its writer */
     ssize_t n = fd < 0 || fstat(fd, &st) < 0 ? -1 : S_ISREG(st.st_mode) ? read(fd, value, size) : 0;
 
     bool full = n == (ssize_t)size;
 
+    snprintf(denied, sizeof denied, "user %lu may not read it", (unsigned long)geteuid());
     *why = NULL;
     while (n > 0 && (value[n - 1] == '\n' || value[n - 1] == '\r'))
         n--;
     if (n < 0)
-        *why = strerror(errno);
+        *why = errno == EACCES ? denied : strerror(errno);
     else if (!S_ISREG(st.st_mode))
         *why = S_ISDIR(st.st_mode) ? "it is a folder" : "it is not a regular file";
     else if (full)

@@ -298,6 +298,36 @@ Test(conf, what_is_wrong_with_a_secrets_file_is_told)
     expect_said(-EINVAL, "T_KEY_FILE=/tmp: cannot take the secret from this file: it is a folder. A key.");
 }
 
+/* Root may read everything: somebody else asks. */
+Test(conf, who_may_not_read_a_secrets_file_is_told)
+{
+    char path[] = "/tmp/conf_test.XXXXXX", wanted[64];
+
+    close(mkstemp(path));
+    write_secret(path, "key", 3);
+    cr_assert_eq(chmod(path, 0), 0);
+    if (geteuid() == 0)
+        cr_assert_eq(seteuid(65534), 0);
+    setenv("T_KEY_FILE", path, 1);
+    snprintf(wanted, sizeof wanted, "from this file: user %lu may not read it. A key.",
+             (unsigned long)geteuid());
+    expect_said(-EINVAL, wanted);
+    cr_assert_eq(seteuid(getuid()), 0);
+    unlink(path);
+}
+
+/* docker run --env-file */
+Test(conf, quotes_that_nobody_took_away_are_told)
+{
+    setenv("T_KEY", "\"s3cret\"", 1);
+    expect_said(-EINVAL, "T_KEY: the quotes around it are part of the value here: take them away. A key.");
+    setenv("T_KEY", "\"", 1);
+    expect_said(0, "");
+    unsetenv("T_KEY");
+    setenv("T_TEXT", "'x'", 1);
+    expect_said(-EINVAL, "T_TEXT: the quotes around it");
+}
+
 Test(conf, base_urls_end_without_slashes)
 {
     struct c c;
