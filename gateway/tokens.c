@@ -123,7 +123,8 @@ static int read_lines(struct set *s, const char *path, FILE *f)
     return ferror(f) ? -EIO : 0;
 }
 
-/* Not blocking, for the path may name a pipe. */
+/* Not blocking, for the path may name a pipe. A file without a name: it was mounted into this container, and on the host
+ * another one has taken its place, which is how most editors save. */
 static FILE *open_file(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -134,6 +135,11 @@ static FILE *open_file(const char *path)
     if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
         close(fd);
         errno = EINVAL;
+        return NULL;
+    }
+    if (st.st_nlink == 0) {
+        close(fd);
+        errno = ESTALE;
         return NULL;
     }
     if (st.st_mode & S_IWOTH)
@@ -147,7 +153,12 @@ static int set_read(struct set *s, const char *path)
 
     if (!f) {
         int rc = -errno;
-        log_error("GATEWAY_TOKENS_FILE: %s: %s", path, rc == -EINVAL ? "not a regular file" : strerror(-rc));
+        log_error("GATEWAY_TOKENS_FILE: %s: %s", path,
+                  rc == -EINVAL ? "not a regular file"
+                  : rc == -ESTALE
+                      ? "it was replaced outside of this container, which still sees the old one: restart "
+                        "the container, and mount the folder next time"
+                      : strerror(-rc));
         return rc;
     }
     int rc = read_lines(s, path, f);

@@ -1,5 +1,7 @@
 #include "gateway/tokens.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -211,6 +213,24 @@ Test(tokens, a_bad_file_leaves_the_old_tokens)
     cr_assert_lt(tokens_reload(s), 0);
     cr_expect_eq(check(s, "Bearer ana-token", "ana"), TOKEN_OK);
     tokens_free(s);
+}
+
+/* A file mounted into a container keeps its bytes when another one takes its place outside. */
+Test(tokens, a_file_that_was_replaced_behind_a_mount_is_told)
+{
+    char mounted[64];
+    struct token_store *s = opened(ANA "  ana\n");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    cr_assert_geq(fd, 0);
+    tokens_free(s);
+    snprintf(mounted, sizeof mounted, "/proc/self/fd/%d", fd);
+    cr_assert_eq(tokens_open(&s, mounted), 0);
+    cr_assert_eq(unlink(path), 0);
+    cr_expect_eq(tokens_reload(s), -ESTALE);
+    cr_expect_eq(check(s, "Bearer ana-token", "ana"), TOKEN_OK);
+    tokens_free(s);
+    close(fd);
 }
 
 static FILE *capture;
