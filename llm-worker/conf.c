@@ -210,6 +210,14 @@ static struct roster *one_by_openai(const struct worker_conf *c)
     });
 }
 
+static int check_base_url(const struct worker_conf *c)
+{
+    if (!roster_url_is_endpoint(c->base_url))
+        return 0;
+    log_error("OPENAI_BASE_URL=%s: it ends before /chat/completions, which is added to it", c->base_url);
+    return -EINVAL;
+}
+
 /* What the upstreams are verified by that name no file of their own. */
 static int check_authorities(const struct worker_conf *c)
 {
@@ -226,7 +234,7 @@ int worker_conf_load(struct worker_conf *c)
 {
     proxy_tell();
     if (conf_load(rows, ARRAY_LEN(rows), c) < 0 || wordlist_new(&c->wordlist, c->guardrail_words) < 0 ||
-        check_authorities(c) < 0)
+        check_authorities(c) < 0 || check_base_url(c) < 0)
         return -EINVAL;
     if (!*c->upstreams_file)
         c->roster = one_by_openai(c);

@@ -96,6 +96,16 @@ static void take_name(struct entry *e, struct target *t)
         complain(e, "\"name\" must be letters, digits, - _ or ., at most %d of them", NAME_BYTES - 1);
 }
 
+bool roster_url_is_endpoint(const char *url)
+{
+    static const char end[] = "/chat/completions";
+    size_t n = strlen(url);
+
+    while (n > 0 && url[n - 1] == '/')
+        n--;
+    return n >= sizeof end - 1 && strncmp(url + n - (sizeof end - 1), end, sizeof end - 1) == 0;
+}
+
 static void take_url(struct entry *e, struct target *t)
 {
     t->base_url = text_of(e, "base_url", "");
@@ -103,6 +113,8 @@ static void take_url(struct entry *e, struct target *t)
         complain(e, "\"base_url\" must begin with http:// or https://, without user and password");
     for (size_t n = strlen(t->base_url); n > 0 && t->base_url[n - 1] == '/'; n--)
         t->base_url[n - 1] = '\0';
+    if (roster_url_is_endpoint(t->base_url))
+        complain(e, "\"base_url\" ends before /chat/completions, which is added to it");
     t->query = text_of(e, "query", "");
     if (strchr(t->query, '#') || t->query[0] == '?')
         complain(e, "\"query\" is what stands behind the ?, like api-version=2024-10-21");

@@ -52,4 +52,7 @@ int roster_new(struct roster **out, const char *path, const char *default_model)
 struct roster *roster_of_one(const struct target *t);
 void roster_free(struct roster *r);
 
+/* Is it what the base URL ends before, .../chat/completions? */
+bool roster_url_is_endpoint(const char *url);
+
 #endif

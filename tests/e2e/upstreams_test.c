@@ -238,6 +238,21 @@ Test(upstreams, check_shows_them)
     e2e_end(e);
 }
 
+Test(upstreams, a_base_url_that_is_the_whole_endpoint_is_told)
+{
+    struct e2e *e = e2e_new();
+    int status = 0;
+
+    e2e_env(e, "OPENAI_BASE_URL", "http://127.0.0.1:1/v1/chat/completions");
+    pid_t pid = e2e_launch(e, (const char *const[]){"check", NULL});
+    E2E_WAIT(E2E_WAIT_SECONDS, process_ended(pid, &status));
+    e->supervisor = 0;
+    cr_expect_eq(WEXITSTATUS(status), 78);
+    cr_expect(e2e_file_contains(e->out, "it ends before /chat/completions, which is added to it"));
+    unlink(e->out); /* it is no log */
+    e2e_end(e);
+}
+
 /* Asks one question; the error of its 502, "" when it was answered. The caller's. */
 static char *error_of_asking(const struct e2e *e)
 {

@@ -90,6 +90,8 @@ Test(roster, says_what_is_wrong)
         {"{\"upstreams\":[{\"base_url\":\"http://b\"}]}", "\"name\""},
         {"{\"upstreams\":[{\"name\":\"x\"}]}", "\"base_url\""},
         {"{\"upstreams\":[{\"name\":\"x\",\"base_url\":\"http://me:secret@b\"}]}", "\"base_url\""},
+        {"{\"upstreams\":[{\"name\":\"x\",\"base_url\":\"http://b/v1/chat/completions/\"}]}",
+         "ends before /chat/completions"},
         {"{\"upstreams\":[{\"name\":\"x y\",\"base_url\":\"http://b\"}]}", "\"name\""},
         {ONE(",\"weigth\":2"), "no setting \"weigth\""},
         {ONE(",\"weight\":0"), "\"weight\""},
