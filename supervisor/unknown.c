@@ -37,6 +37,20 @@ static bool is_shared(const char *name)
            begins_with(name, "LOG_");
 }
 
+/* A beginning or an end of one of ours, by whole words, like REQUEST_TIMEOUT: in our own file that is no coincidence. */
+static const char *part_of(const char *name, const char *const *known, size_t n)
+{
+    size_t len = strlen(name);
+
+    for (size_t i = 0; i < n; i++) {
+        size_t more = strlen(known[i]);
+        if (more > len && ((begins_with(known[i], name) && known[i][len] == '_') ||
+                           (strcmp(known[i] + more - len, name) == 0 && known[i][more - len - 1] == '_')))
+            return known[i];
+    }
+    return NULL;
+}
+
 bool unknown_suspicious(const char *name, bool from_file, const char *const *known, size_t n,
                         const char **meant)
 {
@@ -49,5 +63,7 @@ bool unknown_suspicious(const char *name, bool from_file, const char *const *kno
         return false;
     size_t far = len <= SHORT_NAME ? 1 : ours && len > 8 ? len / 4 : 2;
     *meant = nearest_name(name, known, n, far);
+    if (!*meant && from_file)
+        *meant = part_of(name, known, n);
     return ours || *meant;
 }

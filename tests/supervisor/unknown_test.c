@@ -23,6 +23,10 @@ static const struct {
     {"OPENAI_ORGANIZATION", false, true, NULL},
     {"PROT", true, true, "PORT"},
     {"PORT0", true, true, "PORT"},
+    {"RATE_LIMIT", false, true, "RATE_LIMIT_BURST"},
+    {"RATE_LIM", false, false, NULL},
+    {"SECRET_KEY", false, true, "LANGFUSE_SECRET_KEY"},
+    {"ECRET_KEY", false, false, NULL},
     {"PART1", false, false, NULL}, /* two errors in four letters */
     {"LOG_LEVL", true, true, "LOG_LEVEL"},
     {"LOG_FILE", false, true, NULL},
