@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,9 +69,30 @@ static int take_lock(const char *dir, const char *variable)
         log_error(
             "another atalaya (pid %ld) works in %s: stop it first, or give this one its own folder with %s",
             (long)holder, dir, variable);
+    else if (rc == -EACCES)
+        log_error("cannot lock %s/supervisor.lock: another user has worked there; chown the folder with all "
+                  "that is in it, "
+                  "or name another one with %s",
+                  dir, variable);
     else
         log_error("cannot lock %s/supervisor.lock: %s", dir, strerror(-rc));
     return EXIT_ENVIRONMENT;
+}
+
+/* What root leaves in the folder of a service keeps its user out from then on. */
+static int refuse_as_root(const char *dir, const char *variable)
+{
+    struct stat st;
+
+    if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
+        return EXIT_DONE;
+    const struct passwd *owner = getpwuid(st.st_uid);
+    log_error(
+        "%s belongs to user %lu%s%s%s, not to root: run as that user (the Debian package: systemctl start "
+        "atalaya), or name another folder with %s",
+        dir, (unsigned long)st.st_uid, owner ? " (" : "", owner ? owner->pw_name : "", owner ? ")" : "",
+        variable);
+    return EXIT_CONFIG;
 }
 
 /* Run and state folder may be one and the same; the pid in the lock does not tell, it is 1 in every
@@ -137,6 +159,10 @@ static int command_run(int n, char **roles)
     check_free(c);
     if (code == EXIT_CONFIG)
         log_error("the configuration is bad, so nothing is started; `atalaya check` shows all of it");
+    if (code == EXIT_DONE)
+        code = refuse_as_root(s.run_dir, "ATALAYA_RUN_DIR");
+    if (code == EXIT_DONE && *s.state_dir)
+        code = refuse_as_root(s.state_dir, "ATALAYA_STATE_DIR");
     if (code == EXIT_DONE)
         code = take_lock(s.run_dir, "ATALAYA_RUN_DIR");
     if (code == EXIT_DONE && *s.state_dir && !same_folder(s.run_dir, s.state_dir))

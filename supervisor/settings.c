@@ -58,7 +58,7 @@ static const struct conf_row rows[] = {
     {.name = "ATALAYA_ENV_FILE",
      .type = CONF_STR,
      .offset = AT(env_file),
-     .empty = ".env",
+     .empty = sizeof ATALAYA_SYSTEM_ENV_FILE > 1 ? ".env, else " ATALAYA_SYSTEM_ENV_FILE : ".env",
      .doc = "File of further variables, taken from the environment only: what is set in both counts as the "
             "environment "
             "has it."},
@@ -94,6 +94,9 @@ static int load_env_file(void)
 
     if (named)
         env_file = xstrdup(named);
+    else if (*ATALAYA_SYSTEM_ENV_FILE && access(env_file, F_OK) < 0 &&
+             access(ATALAYA_SYSTEM_ENV_FILE, R_OK) == 0)
+        env_file = ATALAYA_SYSTEM_ENV_FILE;
     if (named && access(named, R_OK) < 0) {
         log_error("ATALAYA_ENV_FILE=%s: cannot read it: %s", named, strerror(errno));
         return EXIT_CONFIG;
@@ -194,6 +197,9 @@ static int folder(int (*find)(char *, const char **), char out[DIRS_PATH_MAX])
         log_error("%s: the path is too long for the sockets inside it; choose a shorter one", what);
     else if (rc == -EPERM)
         log_error("%s: %s belongs to somebody else; name a folder of your own in it", what, out);
+    else if (rc == -EACCES)
+        log_error("%s: user %lu may not write into folder '%s'; chown it, or name another one in it", what,
+                  (unsigned long)geteuid(), out);
     else
         log_error("%s: cannot use folder '%s': %s; name one that can be written in it", what, out,
                   strerror(-rc));

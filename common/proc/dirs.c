@@ -179,18 +179,24 @@ int dirs_run(char out[DIRS_PATH_MAX], const char **what)
 
 int dirs_state(char out[DIRS_PATH_MAX], const char **what)
 {
+    static const char usual[] = "/var/lib/atalaya";
     const char *value;
 
     if ((value = variable(*what = "ATALAYA_STATE_DIR")) != NULL)
         return use(out, value);
     if ((value = variable(*what = "STATE_DIRECTORY")) != NULL)
         return use_first(out, value);
-    if (use(out, "/var/lib/atalaya") == 0)
+    int usual_rc = use(out, usual);
+    if (usual_rc == 0)
         return 0;
     if ((value = variable(*what = "XDG_STATE_HOME")) != NULL)
         return use_below(out, value, "atalaya");
     *what = "ATALAYA_STATE_DIR";
-    if ((value = variable("HOME")) == NULL)
-        return -ENOENT;
-    return use_below(out, value, ".local/state/atalaya");
+    int rc = (value = variable("HOME")) != NULL ? use_below(out, value, ".local/state/atalaya") : -ENOENT;
+    if (rc < 0 &&
+        is_folder(usual) == 0) { /* it was meant, as in a container where it is a volume of root's */
+        memcpy(out, usual, sizeof usual);
+        rc = usual_rc;
+    }
+    return rc;
 }

@@ -191,7 +191,9 @@ Test(dirs, a_plain_user_falls_back_to_xdg)
         setenv("HOME", home, 1);
         expect(dirs_state, below(".local/state/atalaya"));
         unsetenv("HOME");
-        expect_error(dirs_state, ENOENT, "ATALAYA_STATE_DIR");
+        /* The usual one is what was meant where it is there. */
+        expect_error(dirs_state, access("/var/lib/atalaya", F_OK) == 0 ? EACCES : ENOENT,
+                     "ATALAYA_STATE_DIR");
     }
 }
 

@@ -1,10 +1,13 @@
 /* What `atalaya` says to people, and what stops a start. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/attr.h"
 #include "common/base/clock.h"
@@ -125,6 +128,21 @@ Test(cli, reads_the_env_file_it_is_given)
     house_start(&house, ARGV("run", "llm-worker"));
     house_wait_child(&house, "llm-worker", 0, "ready");
     cr_expect_eq(house_count(&house, "run/status", "llm-worker"), 1);
+}
+
+/* What root leaves there would lock its owner's service out. */
+Test(cli, root_does_not_work_in_somebody_elses_folder)
+{
+    char path[200];
+
+    if (geteuid() != 0)
+        cr_skip("only root is refused");
+    expect(ARGV("check"), EXIT_DONE, "good"); /* makes nothing */
+    snprintf(path, sizeof path, "%s/state", house.dir);
+    cr_assert(mkdir(path, 0700) == 0 || errno == EEXIST);
+    cr_assert_eq(chown(path, 54321, 54321), 0);
+    expect(ARGV("run"), EXIT_CONFIG, "/state belongs to user 54321, not to root: run as that user");
+    expect(ARGV("check"), EXIT_DONE, "good");
 }
 
 Test(cli, status_tells_how_it_stands)
