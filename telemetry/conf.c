@@ -11,6 +11,7 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 #include "common/wire/endpoint.h"
 #include "telemetry/privacy.h"
 
@@ -317,6 +318,23 @@ static bool are_headers(const struct pair *p, size_t n)
     return true;
 }
 
+/* What %XX stands for: the variable itself has been looked at. */
+static int check_attributes(const struct telemetry_conf *c)
+{
+    for (const struct pair *p = c->attributes; p < c->attributes + c->n_attributes; p++) {
+        size_t key = strlen(p->key), value = strlen(p->value);
+        size_t good = utf8_valid(p->key, key);
+        if (good == key && (good = utf8_valid(p->value, value)) == value)
+            continue;
+        log_error(
+            "OTEL_RESOURCE_ATTRIBUTES: the %s of its attribute %td is no UTF-8 at byte %zu, once %%XX is "
+            "decoded",
+            utf8_valid(p->key, key) < key ? "name" : "value", p - c->attributes + 1, good + 1);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int read_otel(struct telemetry_conf *c)
 {
     bool own = *c->otel_traces_headers != '\0';
@@ -333,6 +351,8 @@ static int read_otel(struct telemetry_conf *c)
                   "for special "
                   "characters, not \"%s\"",
                   OTEL_PAIRS_MAX, c->otel_attributes);
+        rc = -EINVAL;
+    } else if (check_attributes(c) < 0) {
         rc = -EINVAL;
     }
     if (pairs_read(c->otel_texts[1], c->headers, OTEL_PAIRS_MAX, &c->n_headers) < 0 ||

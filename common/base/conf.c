@@ -165,6 +165,8 @@ static bool parse_text(const struct conf_row *r, const char *text, char **out)
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             return false;
+    if (utf8_valid(text, n) < n)
+        return false;
     if (r->type == CONF_URL && n > 0) {
         if (!conf_is_url(text))
             return false;
@@ -214,11 +216,21 @@ static void show(const struct conf_row *r, const char *value, struct buf *out)
         buf_puts(out, "…");
 }
 
+/* Not shown: a terminal has no better way to show what is wrong with it. */
+static int complain_of_byte(const struct conf_row *r, size_t at)
+{
+    log_error("%s: its text is no UTF-8 at byte %zu. %s", r->name, at + 1, r->doc);
+    return -EINVAL;
+}
+
 static int complain(const struct conf_row *r, const char *value)
 {
     struct buf shown = BUF_INIT(KIB);
     char expected[EXPECTED_MAX];
+    size_t n = strlen(value), valid = utf8_valid(value, n);
 
+    if (is_text(r) && valid < n)
+        return complain_of_byte(r, valid);
     show(r, value, &shown);
     allowed(r, expected);
     log_error("%s=%s: expected %s. %s", r->name, shown.data, expected, r->doc);

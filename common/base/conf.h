@@ -8,7 +8,7 @@
  * Owner    strings in the filled struct are owned by it until conf_free().
  * Threads  before any thread starts.
  * Errors   conf_load() logs every bad variable (name, value unless secret, what is allowed, what it is for) and
- *          returns -EINVAL.
+ *          returns -EINVAL. Of a text that is no UTF-8 they name the byte, counted from 1.
  * Units    as the row says; CONF_SECONDS reads decimal seconds ("0.5") into int64_t milliseconds.
  * Limits   a value has 4096 bytes at most.
  */
@@ -23,7 +23,7 @@
 #include "common/base/attr.h"
 
 enum conf_type {
-    CONF_STR,     /* char *: one line of text */
+    CONF_STR,     /* char *: one line of UTF-8 text */
     CONF_URL,     /* char *: http or https, without user and password; slashes at the end are taken off */
     CONF_IPV4,    /* char *: an IPv4 address */
     CONF_INT,     /* int64_t */

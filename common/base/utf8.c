@@ -61,6 +61,16 @@ size_t utf8_encode(char out[4], uint32_t cp)
     return len;
 }
 
+size_t utf8_valid(const char *s, size_t n)
+{
+    size_t i = 0;
+    uint32_t cp;
+
+    for (int got; (got = utf8_next(s + i, n - i, &cp)) > 0;)
+        i += (size_t)got;
+    return i;
+}
+
 size_t utf8_count(const char *s, size_t n)
 {
     size_t count = 0;

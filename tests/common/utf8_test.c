@@ -67,6 +67,10 @@ Test(utf8, counting_and_clipping)
     cr_expect_eq(utf8_clip("a\xc3\xa9z", 4, 2), 1);
     cr_expect_eq(utf8_clip("a\xc3\xa9z", 4, 3), 3);
     cr_expect_eq(utf8_clip("abc", 3, 10), 3);
+    cr_expect_eq(utf8_valid("a\xc3\xa9z", 4), 4);
+    cr_expect_eq(utf8_valid("a\xc3\xa9z", 2), 1);
+    cr_expect_eq(utf8_valid("a\xc3\xa9\xff", 4), 3);
+    cr_expect_eq(utf8_valid("", 0), 0);
 }
 
 Test(utf8, pythons_white_space)

@@ -167,6 +167,12 @@ Test(conf, what_cannot_be_is_refused, .init = clear)
         {"OTEL_EXPORTER_OTLP_HEADERS", "authorization"},
         {"OTEL_EXPORTER_OTLP_HEADERS", "a b=c"},
         {"OTEL_RESOURCE_ATTRIBUTES", "team=%"},
+        {"OTEL_RESOURCE_ATTRIBUTES", "team=se%F1or"},
+        {"OTEL_RESOURCE_ATTRIBUTES", "se\xf1or=team"},
+        {"LANGFUSE_RELEASE", "v\xe9"},
+        {"LANGFUSE_TRACING_ENVIRONMENT", "pr\xc3"},
+        {"APP_ENV", "\xed\xa0\x80"},
+        {"OTEL_SERVICE_NAME", "\xc0\xaf"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

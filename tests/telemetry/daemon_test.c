@@ -135,6 +135,30 @@ Test(daemon, serves_its_pages)
     cr_expect_lt(clock_ms() - from, 1500, "nothing was in flight");
 }
 
+/* One such byte in each span would make Langfuse refuse every export. */
+Test(daemon, a_text_that_is_no_utf8_is_refused_at_start)
+{
+    static const char *const cases[][2] = {
+        {"LANGFUSE_RELEASE=v1-\xe9", "LANGFUSE_RELEASE: its text is no UTF-8 at byte 4."},
+        {"OTEL_RESOURCE_ATTRIBUTES=a=b,team=se%F1or",
+         "OTEL_RESOURCE_ATTRIBUTES: the value of its attribute 2 is no UTF-8 at byte 3, once %XX is decoded"},
+        {"OTEL_RESOURCE_ATTRIBUTES=te%C3=b",
+         "OTEL_RESOURCE_ATTRIBUTES: the name of its attribute 1 is no UTF-8 at byte 3, once %XX is decoded"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct bench b = {0};
+        struct buf log = BUF_INIT(MIB);
+        prepare(&b);
+        b.envp[4] = cases[i][0];
+        launch(&b);
+        cr_expect_eq(wait_for_end(b.pid), EXIT_CONFIG, "%s", cases[i][1]);
+        cr_assert(read_file(b.log, &log));
+        cr_expect(strstr(log.data, cases[i][1]), "%s", log.data);
+        buf_free(&log);
+    }
+}
+
 Test(daemon, says_what_is_taken)
 {
     struct bench first = {0}, second = {0};
