@@ -185,7 +185,11 @@ static const struct conf_row rows[] = {
      .max = 200,
      .empty = "nothing",
      .example = CONF_LANGFUSE,
-     .doc = "What is taken out of what is kept: a list of email, card, phone and key (shapes of API keys)."},
+     .doc = "What is taken out of what is kept: a list of email, card, phone and key (shapes of API keys). "
+            "Looked for in "
+            "questions, answers, comments, metadata and error texts; not in user and session ids, tags and "
+            "names "
+            "of scores, by which Langfuse finds traces."},
     {.name = "REDACT_PREFIXES",
      .type = CONF_STR,
      .offset = AT(redact_prefixes),

@@ -14,12 +14,17 @@ static size_t string_length(struct str s)
     return i < s.n ? i + 1 : s.n;
 }
 
+/* Of a number, NaN and Infinity included; 0: it is something else. */
 static size_t number_length(struct str s)
 {
-    size_t i = 0;
+    size_t i = *s.p == '-';
 
-    while (i < s.n && s.p[i] && strchr("0123456789+-.eE", s.p[i]))
-        i++;
+    if (i < s.n && (s.p[i] == 'N' || s.p[i] == 'I'))
+        while (i < s.n && ((s.p[i] | 0x20) >= 'a' && (s.p[i] | 0x20) <= 'z'))
+            i++;
+    else if (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+        while (i < s.n && s.p[i] && strchr("0123456789+-.eE", s.p[i]))
+            i++;
     return i;
 }
 
@@ -50,9 +55,9 @@ void jsonwalk(struct buf *out, struct str json, jsonwalk_fn *fn, void *arg)
 
     while (i < json.n) {
         struct str rest = {json.p + i, json.n - i};
-        bool string = *rest.p == '"', number = *rest.p == '-' || (*rest.p >= '0' && *rest.p <= '9');
-        size_t n = string ? string_length(rest) : number ? number_length(rest) : 1;
-        if (string || number) {
+        bool string = *rest.p == '"';
+        size_t n = string ? string_length(rest) : number_length(rest);
+        if (n) {
             struct jsonwalk_value v = {.source = {rest.p, n}, .text = {rest.p, n}};
             buf_append(out, json.p + done, i - done);
             v.key = string && is_key(json, i + n);
@@ -62,13 +67,12 @@ void jsonwalk(struct buf *out, struct str json, jsonwalk_fn *fn, void *arg)
                 fn(arg, out, &v);
             done = i + n;
         }
-        i += n;
+        i += n ? n : 1;
     }
     buf_append(out, json.p + done, json.n - done);
 }
 
-/* Python's reader takes NaN and Infinity, which are no JSON. */
-static bool only_json(struct str json)
+static bool has_only_json(struct str json)
 {
     for (size_t i = 0; i < json.n;) {
         if (json.p[i] == 'N' || json.p[i] == 'I')
@@ -78,7 +82,7 @@ static bool only_json(struct str json)
     return true;
 }
 
-bool jsonwalk_can(struct str json)
+bool jsonwalk_reads(struct str json)
 {
     static const char *const none[] = {NULL};
     struct buf copy = BUF_INIT(RECORD_BYTES_MAX);
@@ -90,9 +94,14 @@ bool jsonwalk_can(struct str json)
     buf_append(&copy, json.p, json.n); /* jsonscan() looks for a NUL behind the text */
     bool ok = false;
     if (!copy.failed) {
-        ok = jsonscan(&j, buf_str(&copy), none) == JSONSCAN_OK && only_json(json);
+        ok = jsonscan(&j, buf_str(&copy), none) == JSONSCAN_OK;
         jsonscan_free(&j);
     }
     buf_free(&copy);
     return ok;
+}
+
+bool jsonwalk_can(struct str json)
+{
+    return jsonwalk_reads(json) && has_only_json(json);
 }

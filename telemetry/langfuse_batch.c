@@ -158,14 +158,16 @@ static void put_time(struct buf *out, const char *key, int64_t us)
 static void put_metadata(struct buf *out, const struct trace *t)
 {
     struct str theirs = t->record->metadata;
-    bool object = theirs.n > 2 && *theirs.p == '{' && jsonwalk_can(theirs);
+    bool object = theirs.n > 2 && *theirs.p == '{' && jsonwalk_can(theirs), text = theirs.n > 2 && !object;
 
-    if (!object && !t->own_prompt)
+    if (!object && !text && !t->own_prompt)
         return;
     json_key(out, "metadata");
     buf_putc(out, '{');
     if (t->own_prompt)
         put_text(out, "prompt_version", TRACE_PROMPT);
+    if (text)
+        json_field_str(out, "metadata", theirs);
     if (object && t->own_prompt)
         buf_putc(out, ',');
     buf_append(out, object ? theirs.p + 1 : "}", object ? theirs.n - 1 : 1);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "common/base/json.h"
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -79,13 +78,13 @@ static void hash_value(void *arg, struct buf *out, const struct jsonwalk_value *
     buf_putc(out, '"');
 }
 
-/* What is one text; of a chat it is JSON. */
+/* What is one text. Of a chat it is JSON; when it is none it stays what it is, and is a text to whom looks for shapes. */
 static void put_words(struct privacy *p, struct str s, bool json)
 {
     struct buf *out = &p->text;
 
     if (p->capture == CAPTURE_FULL) {
-        (json ? redact_json : redact_text)(&p->redact, out, s);
+        (json && jsonwalk_reads(s) ? redact_json : redact_text)(&p->redact, out, s);
     } else if (p->capture == CAPTURE_HASHED) {
         buf_puts(out, json ? "\"" : "");
         put_hash(p, out, s);
@@ -95,7 +94,9 @@ static void put_words(struct privacy *p, struct str s, bool json)
 
 static void put_metadata(struct privacy *p, struct str s)
 {
-    if (p->capture == CAPTURE_FULL)
+    if (!jsonwalk_reads(s))
+        put_words(p, s, false);
+    else if (p->capture == CAPTURE_FULL)
         redact_json(&p->redact, &p->text, s);
     else if (p->capture == CAPTURE_HASHED)
         jsonwalk(&p->text, s, hash_value, p);
@@ -111,10 +112,9 @@ void privacy_apply(struct privacy *p, struct record *r)
     if (p->capture == CAPTURE_FULL && redact_is_off(&p->redact))
         return;
     buf_reset(&p->text);
-    r->chat = r->chat && jsonwalk_can(r->question) && (r->answer.n == 0 || jsonwalk_can(r->answer));
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         struct str s = *texts[i];
-        if (i == METADATA && s.n && jsonwalk_can(s))
+        if (i == METADATA && s.n)
             put_metadata(p, s);
         else if (i == SCORE_TEXT || (i == ERROR_TEXT && p->capture == CAPTURE_FULL))
             redact_text(&p->redact, &p->text, s);

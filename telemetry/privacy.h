@@ -2,13 +2,15 @@
  * privacy.h - what of people's words is kept: CAPTURE_CONTENT and REDACT
  *
  * Purpose  applied to a record before the spool sees it, so what it takes out is in no file, no backup and no upload.
- *          It does not touch what the client gets, nor ids, user, session, tags and numbers.
+ *          It does not touch what the client gets, nor ids, user, session, tags and numbers: Langfuse finds traces by
+ *          them.
  *
  *                    question, answer, comment     metadata (JSON)            error_text
  *          full      redacted (redact.h)           redacted                   redacted
  *          hashed    hmac-sha256:HEX of the text   each value hashed          left out: `error` says enough
  *          none      left out                      left out                   left out
- * Promise  JSON stays JSON: the hash of a chat is a JSON string.
+ * Promise  JSON stays JSON: the hash of a chat is a JSON string. What should be JSON and is not is kept as the text that
+ *          it is, and a chat with such a text is a chat nevertheless.
  * Owner    the record's texts are borrowed from here until the next privacy_apply().
  * Threads  one.
  * Errors   privacy_new() returns -EINVAL and has logged what is wrong.

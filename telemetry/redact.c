@@ -5,8 +5,7 @@
 #include "common/base/json.h"
 #include "telemetry/jsonwalk.h"
 
-#define LOCAL_MAX    64  /* bytes before the @ of an address */
-#define DOMAIN_MAX   255 /* and behind it */
+#define DOMAIN_MAX   255 /* bytes behind the @ of an address */
 #define CARD_MIN     13  /* digits */
 #define CARD_MAX     19
 #define PHONE_MIN    8 /* digits of a number with its country */
@@ -75,7 +74,7 @@ static size_t email(struct str s, size_t i)
 
     if (is_within(s.p[i])) /* the rest of a character that is no Latin letter */
         return 0;
-    while (end < s.n && end - i <= LOCAL_MAX && is_local(s.p[end]))
+    while (end < s.n && is_local(s.p[end]))
         end++;
     if (end == i || at(s, end) != '@')
         return 0;
@@ -90,11 +89,21 @@ static size_t email(struct str s, size_t i)
     return end - top >= 2 && top >= domain + 2 && s.p[top - 1] == '.' ? end - i : 0;
 }
 
-static bool starts_address(struct str s, size_t i)
+/* The character before i is one of a local part: of a letter beyond ASCII that takes two bytes the last one is looked
+ * at only together with the first. */
+static bool local_before(struct str s, size_t i)
 {
     char c = before(s, i, 1);
 
-    return is_local(s.p[i]) && (!i || !is_local(c) || (is_within(c) && !is_within(s.p[i])));
+    if (!is_within(c))
+        return c && is_local(c);
+    return is_latin(before(s, i, 2)) && !is_within(before(s, i, 2));
+}
+
+/* No character of a run of local ones is the start of another: each is looked at once. */
+static bool starts_address(struct str s, size_t i)
+{
+    return is_local(s.p[i]) && !local_before(s, i);
 }
 
 /* Which first digits belong to which number of digits. */

@@ -3,7 +3,7 @@
  *
  * Purpose  what REDACT names is replaced by [email], [card], [phone] or [key], what begins with one of REDACT_PREFIXES
  *          by [redacted]. A shape has to be certain: order numbers, dates, prices and IP addresses stay.
- *          email  local@domain.tld, Latin letters included
+ *          email  local@domain.tld, Latin letters included, however long the first part is
  *          card   13 to 19 digits, also in groups, of a known brand and with a right check digit (Luhn)
  *          phone  +country or 00country; without: groups of digits as they are usual in America and Europe
  *          key    the shapes of well-known API keys and tokens (redact.c has the list)

@@ -242,3 +242,30 @@ Test(batch, all_taken)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         cr_expect_eq(jsonread_all_taken(str_of(cases[i].body), cases[i].n), cases[i].all, "case %zu", i);
 }
+
+/* What is not quite JSON goes as a text, and spoils nothing. */
+Test(batch, not_quite_json)
+{
+    struct buf out = BUF_INIT(MIB), scratch = BUF_INIT(RECORD_BYTES_MAX);
+    struct trace_conf c = {"test", "", "1.2.3", "", 0};
+    struct event e = support_event(1);
+    struct record r;
+
+    e.chat = true;
+    e.question = str_of("[{\"role\":\"user\",\"content\":\"hola\"}]");
+    e.answer = str_of("{\"content\":\"p\",\"p\":NaN}");
+    e.metadata = str_of("{\"p\":NaN}");
+    record_of_event(&r, &e, &scratch);
+    batch_begin(&out);
+    cr_assert_gt(batch_trace(&out, &c, &r), 0);
+    batch_end(&out);
+    json_t *root = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES, NULL);
+    cr_assert(root, "%s", out.data);
+    const json_t *body = json_object_get(json_array_get(json_object_get(root, "batch"), 0), "body");
+    cr_expect(json_is_array(json_object_get(body, "input")));
+    cr_expect_str_eq(string(body, "output"), "{\"content\":\"p\",\"p\":NaN}");
+    cr_expect_str_eq(string(json_object_get(body, "metadata"), "metadata"), "{\"p\":NaN}");
+    json_decref(root);
+    buf_free(&out);
+    buf_free(&scratch);
+}

@@ -86,7 +86,7 @@ Test(privacy, hashed)
     privacy_free(p);
 }
 
-/* A chat stays JSON in each way; what only claims to be JSON is a text from then on. */
+/* A chat stays JSON in each way; what only claims to be JSON stays what it is, and of a chat. */
 Test(privacy, chats)
 {
     static const int ways[] = {CAPTURE_FULL, CAPTURE_HASHED, CAPTURE_NONE};
@@ -105,8 +105,44 @@ Test(privacy, chats)
     }
     e.question = str_of("[{\"role\":\"user\" ana@b.co");
     struct record r = apply(&p, CAPTURE_FULL, "email", &e);
-    cr_expect_not(r.chat);
+    cr_expect(r.chat);
     EXPECT(r.question, "[{\"role\":\"user\" [email]");
+    EXPECT(r.answer, "{\"role\":\"assistant\",\"content\":null}");
+    privacy_free(p);
+}
+
+/* Python's servers write NaN. It is no JSON, and yet nothing is lost, nothing is shown, and it is no question of ours. */
+Test(privacy, not_quite_json)
+{
+    static const struct {
+        int capture;
+        const char *answer, *metadata;
+    } cases[] = {
+        {CAPTURE_FULL, "{\"content\":\"a\\n[email]\",\"p\":NaN}", "{\"mail\":\"[email]\",\"p\":-Infinity}"},
+        {CAPTURE_HASHED, "\"hmac-sha256:", "{\"mail\":\"hmac-sha256:"},
+        {CAPTURE_NONE, "", ""},
+    };
+    struct event e = sample();
+    struct privacy *p;
+
+    e.chat = true;
+    e.question = str_of("[{\"role\":\"user\",\"content\":\"hola\"}]");
+    e.answer = str_of("{\"content\":\"a\\nana\\u0040b.co\",\"p\":NaN}");
+    e.metadata = str_of("{\"mail\":\"ana@b.co\",\"p\":-Infinity}");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct record r = apply(&p, cases[i].capture, "email", &e);
+        cr_expect(r.chat);
+        cr_expect_geq(r.answer.n, strlen(cases[i].answer));
+        cr_expect_eq(strncmp(r.answer.p, cases[i].answer, strlen(cases[i].answer)), 0, "%s", r.answer.p);
+        cr_expect_eq(strncmp(r.metadata.p, cases[i].metadata, strlen(cases[i].metadata)), 0, "%.*s",
+                     (int)r.metadata.n, r.metadata.p);
+        cr_expect_null(memmem(r.metadata.p, r.metadata.n, "ana@", 4));
+        cr_expect(cases[i].capture != CAPTURE_HASHED || jsonwalk_can(r.metadata));
+        privacy_free(p);
+    }
+    e.metadata = str_of("de ana@b.co");
+    struct record r = apply(&p, CAPTURE_FULL, "email", &e);
+    EXPECT(r.metadata, "de [email]");
     privacy_free(p);
 }
 

@@ -37,6 +37,9 @@ Test(redact, email)
           {"a@b.co", "[email]"}, {"<maría@correo.es>", "<[email]>"}, {"bob@example.com.", "[email]."},
           {"a@b.co c@d.org", "[email] [email]"}, {"请联系bob@example.com谢谢", "请联系[email]谢谢"},
           {"https://u:p@host.example.com/", "https://u:[email]/"}, {"señor_ñandú@señal.ar!", "[email]!"},
+          {"x,aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.ana@b.co",
+           "x,[email]"},
+          {"你ñññññññññññññññññññññññññññññññññññññññññññññññññññññññññññññññññññn@b.co!", "你[email]!"},
           {"a @ b", NULL}, {"@handle", NULL}, {"user@localhost", NULL}, {"3 @ 2.50 EUR", NULL},
           {"pkg@1.2.3", NULL}, {"a@b.c", NULL}, {"a@.com", NULL}, {"", NULL}, {"@", NULL}, {"a@", NULL});
 }
@@ -124,6 +127,10 @@ Test(redact, json)
         {"\"\"", NULL},
         {"[1700000000000, \"\\ud800\"]", NULL},
     };
+    static const struct example python[] = {
+        {"[NaN,-Infinity,{\"NaN\":\"a\\nana\\u0040b.co\"}, Infinity ]",
+         "[NaN,-Infinity,{\"NaN\":\"a\\n[email]\"}, Infinity ]"},
+    };
     struct redact r;
 
     cr_assert_eq(redact_init(&r, "email,card,phone,key", ""), 0);
@@ -132,6 +139,13 @@ Test(redact, json)
         redact_json(&r, &out, str_of(cases[i].in));
         cr_expect_str_eq(out.data, cases[i].out ? cases[i].out : cases[i].in);
         cr_expect(jsonwalk_can(buf_str(&out)), "%s", out.data);
+        buf_free(&out);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(python); i++) {
+        struct buf out = BUF_INIT(MIB);
+        cr_assert(jsonwalk_reads(str_of(python[i].in)) && !jsonwalk_can(str_of(python[i].in)));
+        redact_json(&r, &out, str_of(python[i].in));
+        cr_expect_str_eq(out.data, python[i].out);
         buf_free(&out);
     }
 }
@@ -186,8 +200,8 @@ static int64_t cpu_us(void)
 
 Test(redact, linear)
 {
-    static const char *const evil[] = {"a", "a.", "a@", "sk-",  "sk-a1.", "eyJaaaaaaaa.",
-                                       "1", "1 ", "+1", "(1) ", "00 ",    "0 0-"};
+    static const char *const evil[] = {"a", "a.", "a@", "ña",   "ñ你", "sk-", "sk-a1.", "eyJaaaaaaaa.",
+                                       "1", "1 ", "+1", "(1) ", "00 ", "0 0-"};
     struct redact r;
 
     cr_assert_eq(redact_init(&r, "email,card,phone,key", "a,1"), 0);
