@@ -34,6 +34,7 @@ struct post {
     void (*done)(void *arg, const struct post_answer *a);
     void *arg;
     struct buf body;
+    bool cut; /* the answer is longer than that: the rest is not waited for */
     char retry_after[RETRY_AFTER_MAX];
     char error[CURL_ERROR_SIZE];
 };
@@ -51,7 +52,7 @@ static void finish(struct post *p, CURLcode code)
 
     curl_multi_remove_handle(p->client->multi, p->easy);
     p->busy = false;
-    if (code == CURLE_OK) {
+    if (code == CURLE_OK || p->cut) {
         curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
         a.status = (int)status;
     } else {
@@ -197,9 +198,11 @@ void post_target_free(struct post_target *t)
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
     struct post *p = arg;
+    size_t room = UPLOAD_ANSWER_MAX - p->body.len;
 
-    buf_append(&p->body, data, size * n);
-    return p->body.failed ? 0 : size * n;
+    p->cut = size * n > room;
+    buf_append(&p->body, data, p->cut ? room : size * n);
+    return p->cut ? 0 : size * n;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
@@ -270,6 +273,7 @@ void post_free(struct post *p)
 static void start(struct post *p, const struct post_target *t)
 {
     buf_reset(&p->body);
+    p->cut = false;
     p->retry_after[0] = '\0';
     p->error[0] = '\0';
     p->busy = true;

@@ -7,7 +7,7 @@
  *          its `done`; the answer until `done` returns. `done` may start the next request.
  * Threads  the loop's.
  * Errors   an answer with status 0 and `error` says that there was none.
- * Limits   UPLOAD_ANSWER_MAX; a longer answer counts as none.
+ * Limits   UPLOAD_ANSWER_MAX of an answer's body: the rest is not read, and its status counts nevertheless.
  */
 #ifndef ATALAYA_TELEMETRY_POST_H
 #define ATALAYA_TELEMETRY_POST_H

@@ -30,9 +30,11 @@ struct behaviour {
     int64_t slow_ms; /* stores at once, answers late */
     int status;      /* refuses with it, stores nothing */
     double retry_after;
-    int64_t max_body; /* larger bodies are 413 */
-    int64_t count;    /* requests left for it; 0: for ever */
-    enum route only;  /* R_COUNT: all that write */
+    int64_t max_body;    /* larger bodies are 413 */
+    int64_t padding;     /* so many blanks behind each answer */
+    char containing[64]; /* status is for requests with these words only */
+    int64_t count;       /* requests left for it; 0: for ever */
+    enum route only;     /* R_COUNT: all that write */
 };
 
 /* Content of one kind, keyed by what Langfuse merges on. The newest content wins; `raw` counts arrivals. */

@@ -100,6 +100,23 @@ static void behaviour_used(struct langfuse *l)
         l->behaviour = (struct behaviour){.retry_after = -1, .only = R_COUNT};
 }
 
+/* With blanks behind it, when a test wants a long answer. */
+static void answer(struct langfuse *l, struct exchange *x, int status, const char *type, const char *headers,
+                   struct str body)
+{
+    size_t blanks = applies(l, x) ? (size_t)l->behaviour.padding : 0;
+    struct buf padded = BUF_INIT(2 * FAKE_BODY_MAX);
+    char *at = blanks ? buf_reserve(&padded, body.n + blanks) : NULL;
+
+    if (at) {
+        memcpy(at, body.p, body.n);
+        memset(at + body.n, ' ', blanks);
+        body = (struct str){at, body.n + blanks};
+    }
+    http_answer(x, status, type, str_of(headers), body);
+    buf_free(&padded);
+}
+
 void reply(struct langfuse *l, struct exchange *x, int status, const char *type, const char *headers,
            struct str body)
 {
@@ -116,7 +133,9 @@ void reply(struct langfuse *l, struct exchange *x, int status, const char *type,
         return;
     }
     if (!slow) {
-        http_answer(x, status, type, str_of(headers), body);
+        answer(l, x, status, type, headers, body);
+        if (!cut && l->behaviour.padding && applies(l, x))
+            behaviour_used(l);
         return;
     }
     struct late *late = xcalloc(1, sizeof *late);
@@ -183,7 +202,15 @@ static void refuse(struct langfuse *l, struct exchange *x, enum route r, int sta
         snprintf(headers + n, sizeof headers - n,
                  "x-ratelimit-limit: 1000\r\nx-ratelimit-remaining: 0\r\nx-ratelimit-reset: %g\r\n",
                  l->behaviour.retry_after >= 0 ? l->behaviour.retry_after : 60);
-    http_answer(x, status, type, str_of(headers), str_of(body));
+    answer(l, x, status, type, headers, str_of(body));
+}
+
+/* Unpacked where it is packed. */
+static bool contains(struct langfuse *l, const struct exchange *x, const char *words)
+{
+    struct str body = gunzip(x->body, &l->unpacked) == 0 ? buf_str(&l->unpacked) : x->body;
+
+    return body.n && memmem(body.p, body.n, words, strlen(words));
 }
 
 /* True when the request was answered, or will never be, by the behaviour that a test has asked for. */
@@ -203,7 +230,8 @@ static bool misbehave(struct langfuse *l, struct exchange *x, enum route r)
         return true;
     }
     bool large = b->max_body && x->body.n > (size_t)b->max_body;
-    if (b->status || large) {
+    bool refused = b->status && (!*b->containing || contains(l, x, b->containing));
+    if (refused || large) {
         refuse(l, x, r, large ? 413 : b->status);
         behaviour_used(l);
         return true;

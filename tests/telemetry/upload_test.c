@@ -96,6 +96,24 @@ Test(upload, a_wait_outlasts_the_luck_of_others)
     bench_end(b);
 }
 
+/* What is behind the cap is not needed: the status line has said it, and a batch's verdicts come first. */
+Test(upload, endless_answers)
+{
+    static const char *const behaviours[] = {"{\"padding\":12000000}",
+                                             "{\"padding\":12000000,\"status\":400}"};
+
+    for (size_t i = 0; i < ARRAY_LEN(behaviours); i++) {
+        struct bench *b = bench_start(10, bench_plain);
+        bench_behave(b, behaviours[i]);
+        bench_put(b, 1, 3);
+        bench_wait(b, i == 0 ? UPLOADED : DROPPED "{reason=\"rejected\"} ", 3);
+        cr_expect_eq(spool_records(b->spool), 0);
+        if (i == 0)
+            bench_expect_arrived(b, 3);
+        bench_end(b);
+    }
+}
+
 static bool is_over(void *arg)
 {
     const int64_t *until = arg;
