@@ -27,16 +27,17 @@ void parcel_free(struct parcels *ps, struct parcel *p)
     free(p);
 }
 
-struct parcel *parcel_halve(struct parcels *ps, struct parcel *p)
+struct parcel *parcel_split(struct parcels *ps, struct parcel *p, size_t n)
 {
-    size_t n = p->n / 2;
-    struct parcel *second = parcel_new(ps, p->n - n);
+    struct parcel *rest = parcel_new(ps, p->n - n);
 
-    second->n = p->n - n;
-    memcpy(second->rows, p->rows + n, second->n * sizeof *second->rows);
+    rest->n = p->n - n;
+    memcpy(rest->rows, p->rows + n, rest->n * sizeof *rest->rows);
+    rest->attempt = p->attempt;
+    rest->strikes = p->strikes;
+    rest->seen = p->seen;
     p->n = n;
-    p->attempt = 0;
-    return second;
+    return rest;
 }
 
 void parcel_refuse(struct row *row, int status, struct str message)

@@ -37,9 +37,17 @@ struct row {
     char key[BATCH_KEY_SIZE];
 };
 
+/* Requests of a kind: those that were taken, and the failures of parcels that nobody suspects. */
+struct tally {
+    int64_t taken, failed;
+};
+
 struct parcel {
     struct parcel *next;
     unsigned attempt;
+    unsigned strikes;  /* failures that may be the fault of what is in it */
+    unsigned verdicts; /* of them those, when it was one record, that the server's health speaks against */
+    struct tally seen; /* at its last strike */
     int64_t due;
     size_t n, cap;
     struct row rows[];
@@ -52,8 +60,9 @@ struct parcels {
 };
 
 struct parcel *parcel_new(struct parcels *ps, size_t cap);
-void parcel_free(struct parcels *ps, struct parcel *p);              /* NULL: nothing */
-struct parcel *parcel_halve(struct parcels *ps, struct parcel *p);   /* the second half */
+void parcel_free(struct parcels *ps, struct parcel *p); /* NULL: nothing */
+struct parcel *parcel_split(struct parcels *ps, struct parcel *p,
+                            size_t n); /* it keeps n rows; the rest, as it was */
 void parcel_refuse(struct row *row, int status, struct str message); /* keeps the first reason */
 
 void parcels_put(struct parcels *ps, struct parcel *p, int64_t due);

@@ -124,11 +124,34 @@ static struct flight *free_flight(struct upload *u)
     return NULL;
 }
 
+static bool counts(const struct parcel *p, bool suspects)
+{
+    return p->verdicts == 0 && (suspects || !parcel_is_suspect(p));
+}
+
+size_t upload_undecided(const struct upload *u, bool suspects)
+{
+    size_t n = 0;
+
+    for (const struct parcel *p = u->parcels.queue; p; p = p->next)
+        n += counts(p, suspects);
+    for (size_t i = 0; i < UPLOAD_FLIGHTS; i++)
+        n += u->flights[i].parcel && counts(u->flights[i].parcel, suspects);
+    return n;
+}
+
+/* What is suspected itself does not keep others from showing that the server is well; as long as nothing does, there are
+ * bounds. */
+static bool has_room(const struct upload *u)
+{
+    return upload_undecided(u, false) < UPLOAD_FLIGHTS && upload_undecided(u, true) < 2 * UPLOAD_FLIGHTS;
+}
+
 static bool may_take_new(const struct upload *u, int64_t now)
 {
     int64_t waiting = spool_waiting(u->spool, u->cursor);
 
-    if (waiting == 0 || u->parcels.open >= UPLOAD_FLIGHTS)
+    if (waiting == 0 || !has_room(u))
         return false;
     if (u->draining)
         return !u->drain_failed;
@@ -153,11 +176,12 @@ static bool ask_version(struct upload *u, int64_t now)
 
 static struct parcel *next_parcel(struct upload *u, int64_t now)
 {
-    bool ready = parcels_due(&u->parcels) <= now;
+    bool ready = parcels_due(&u->parcels) <= now, fresh = may_take_new(u, now);
 
-    if (must_wait(u, now) || (!ready && !may_take_new(u, now)) || ask_version(u, now))
+    if (must_wait(u, now) || (!ready && !fresh) || ask_version(u, now))
         return NULL;
-    if (ready)
+    /* One probes for all: rather what has not been refused yet. */
+    if (ready && !(fresh && u->holding))
         return parcels_take(&u->parcels, now);
     /* The rows that stay behind have just begun to wait. */
     u->flush_due = now + u->conf.flush_interval_ms;
@@ -168,7 +192,7 @@ static void set_timer(struct upload *u, int64_t now)
 {
     int64_t at = parcels_due(&u->parcels);
 
-    if (u->flush_due && u->parcels.open < UPLOAD_FLIGHTS)
+    if (u->flush_due && has_room(u))
         at = u->flush_due < at ? u->flush_due : at;
     if (at < u->hold_until)
         at = u->hold_until;

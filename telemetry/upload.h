@@ -9,7 +9,9 @@
  *          one that is away does not hold up another. A row is deleted when all destinations have it.
  * Promise  P3: a row leaves the spool only when each destination has taken it or has refused it for good, which is
  *          counted, logged, and kept among the dead letters with the reason. Everything else is tried again for as
- *          long as the spool holds it (upload_policy.h). A death between an answer and its commit sends the same ids
+ *          long as the spool holds it (upload_policy.h). One that fails again and again where others are taken is looked
+ *          for by halving, so that it holds up nobody, and counts as refused in the end; when nothing is taken, nothing
+ *          is refused for failing. A death between an answer and its commit sends the same ids
  *          again, which Langfuse merges.
  *          P5: nothing here waits; the loop goes on while a destination thinks.
  * Owner    borrows spool and metrics; the strings of upload_conf are kept, not copied.

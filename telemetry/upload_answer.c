@@ -28,8 +28,12 @@ static const char *name_of(const struct upload *u)
 /* The destination takes something again after it has taken nothing: whoever waits need not wait longer. What has failed
  * beside others that went well waits its time. An answer that comes while all wait is to a request from before: it takes
  * nothing back. */
-static void good_news(struct upload *u)
+static void good_news(struct flight *f)
 {
+    struct upload *u = f->upload;
+
+    u->tally[f->target].taken++;
+    f->parcel->attempt = f->parcel->strikes = f->parcel->verdicts = 0;
     if (clock_ms() < u->hold_until)
         return;
     if (u->holding || u->failures >= UPLOAD_FLIGHTS)
@@ -37,23 +41,6 @@ static void good_news(struct upload *u)
     u->failures = 0;
     u->holding = false;
     u->hold_until = 0;
-}
-
-static void retry(struct flight *f, const struct post_answer *a)
-{
-    struct upload *u = f->upload;
-    int64_t wait = upload_retry_after(a->retry_after, wall_us());
-
-    u->failures++;
-    server_failed(&u->server);
-    if (wait > 0)
-        upload_hold(u, wait);
-    upload_warn(
-        u, a->status, a->error,
-        u->conf.kind == UPLOAD_TO_LANGFUSE
-            ? "Langfuse does not take records now: they stay in the spool and are tried again"
-            : "the OTLP backend does not take records now: they stay in the spool and are tried again");
-    upload_land_failed(f, clock_ms() + upload_backoff(f->parcel->attempt++, id_u32()));
 }
 
 static const char *advice(const struct upload *u, bool keys)
@@ -72,20 +59,18 @@ static const char *advice(const struct upload *u, bool keys)
                   "the spool";
 }
 
-static void keep_and_probe(struct flight *f, const struct post_answer *a)
+static int64_t next_try(struct parcel *p)
 {
-    server_failed(&f->upload->server);
-    upload_hold(f->upload, UPLOAD_PROBE_MS);
-    upload_warn(f->upload, a->status, NULL, advice(f->upload, a->status == 401 || a->status == 403));
-    upload_land_failed(f, 0);
+    return clock_ms() + upload_backoff(p->attempt++, id_u32());
 }
 
 static void halve(struct flight *f)
 {
-    struct parcel *second = parcel_halve(&f->upload->parcels, f->parcel);
+    struct parcels *ps = &f->upload->parcels;
 
+    f->parcel->attempt = 0;
+    parcels_put(ps, parcel_split(ps, f->parcel, f->parcel->n / 2), 0);
     upload_land(f, 0);
-    parcels_put(&f->upload->parcels, second, 0);
 }
 
 /* What is refused for good: `lost` is what is to be done again when somebody wants it back. */
@@ -122,8 +107,72 @@ static void give_up(struct flight *f, const struct post_answer *a, const char *r
 
     if (f->target == UPLOAD_SCORES)
         metrics_add(f->upload->metrics, METRIC_SCORES_REJECTED, METRIC_PLAIN, row->scores);
-    bury(f, row, a->status, a->body, reason);
+    bury(f, row, a->status, a->error ? str_of(a->error) : a->body, reason);
     settle_and_land(f);
+}
+
+/* A parcel has failed in a way that may be its own fault: one record of it that the server always fails at, or that a
+ * proxy does not let through. Between an outage and that, others tell: the server is well when it has taken more of them
+ * since then than it has failed. Then the parcel is halved until the record is alone, and a record that is alone is given
+ * up when it has failed often enough. As long as nothing is taken single records are split off, to show whether they
+ * are: a few, so that an outage does not make many requests of one.
+ * True: it was the parcel, and is dealt with. */
+static bool blame(struct flight *f, const struct post_answer *a, unsigned strikes)
+{
+    struct upload *u = f->upload;
+    struct parcel *p = f->parcel;
+    struct tally *t = &u->tally[f->target];
+    bool suspect = parcel_is_suspect(p), well = t->taken - p->seen.taken > t->failed - p->seen.failed;
+
+    t->failed += !suspect;
+    u->failures += !suspect;
+    p->seen = *t;
+    p->strikes += strikes;
+    if (!suspect)
+        return false;
+    if (well && p->n > 1) {
+        halve(f);
+    } else if (well && ++p->verdicts >= UPLOAD_VERDICTS) {
+        give_up(f, a, DROPPED_REJECTED);
+    } else if (well) {
+        upload_land_failed(f, next_try(p));
+    } else if (p->n > 1 && upload_undecided(u, true) < UPLOAD_PROBES) {
+        struct parcel *rest = parcel_split(&u->parcels, p, 1);
+        parcels_put(&u->parcels, rest, next_try(rest));
+    }
+    return well;
+}
+
+static void retry(struct flight *f, const struct post_answer *a)
+{
+    struct upload *u = f->upload;
+    int64_t wait = upload_retry_after(a->retry_after, wall_us());
+
+    /* What asks us to wait is no word about a record. */
+    bool busy = wait > 0 || (a->status >= 400 && a->status < 500);
+
+    if (!busy && blame(f, a, 1))
+        return;
+    u->failures += busy;
+    server_failed(&u->server);
+    if (wait > 0)
+        upload_hold(u, wait);
+    upload_warn(
+        u, a->status, a->error,
+        u->conf.kind == UPLOAD_TO_LANGFUSE
+            ? "Langfuse does not take records now: they stay in the spool and are tried again"
+            : "the OTLP backend does not take records now: they stay in the spool and are tried again");
+    upload_land_failed(f, next_try(f->parcel));
+}
+
+static void keep_and_probe(struct flight *f, const struct post_answer *a)
+{
+    if (blame(f, a, UPLOAD_PATIENCE))
+        return;
+    server_failed(&f->upload->server);
+    upload_hold(f->upload, UPLOAD_PROBE_MS);
+    upload_warn(f->upload, a->status, NULL, advice(f->upload, a->status == 401 || a->status == 403));
+    upload_land_failed(f, 0);
 }
 
 static void isolate(struct flight *f, const struct post_answer *a)
@@ -151,8 +200,7 @@ static void traces_taken(struct flight *f)
     for (size_t i = 0; i < f->parcel->n; i++)
         if (!(f->parcel->rows[i].stage & RECORD_TRACE_SENT))
             row_has(&f->parcel->rows[i], RECORD_TRACE_SENT);
-    f->parcel->attempt = 0;
-    good_news(f->upload);
+    good_news(f);
     upload_go_on_with_scores(f);
 }
 
@@ -170,8 +218,7 @@ static void spans_taken(struct flight *f, const struct post_answer *a)
     }
     for (size_t i = 0; i < f->parcel->n; i++)
         row_has(&f->parcel->rows[i], RECORD_EXPORTED);
-    f->parcel->attempt = 0;
-    good_news(f->upload);
+    good_news(f);
     settle_and_land(f);
 }
 
@@ -259,13 +306,12 @@ static void batch_answered(struct flight *f, const struct post_answer *a)
         buried = buried || p->rows[i].refusal;
     }
     if (!again)
-        good_news(f->upload);
+        good_news(f);
     if (f->not_accepted) {
         log_info("Langfuse takes no traces in batches any more: they go as OTLP from now on");
         server_refused_batch(&f->upload->server);
         settle_and_land(f);
     } else if (f->target == UPLOAD_BATCH && !again && !buried) {
-        p->attempt = 0;
         upload_go_on_with_scores(f);
     } else if (upload_settle(f->upload, p) < 0) {
         upload_land_failed(f, clock_ms() + UPLOAD_SPOOL_RETRY_MS);

@@ -17,6 +17,9 @@
 
 #define UPLOAD_PROBE_MS       30000 /* between two tries when keys or address are wrong */
 #define UPLOAD_SPOOL_RETRY_MS 1000
+#define UPLOAD_PATIENCE       4                    /* failures of a parcel before it is suspected itself */
+#define UPLOAD_VERDICTS       8                    /* of a record, alone, before it is given up */
+#define UPLOAD_PROBES         (4 * UPLOAD_FLIGHTS) /* parcels while nothing is taken */
 
 struct gzip;
 
@@ -53,6 +56,7 @@ struct upload {
     bool asks;
 
     struct parcels parcels;
+    struct tally tally[UPLOAD_TARGETS];
     size_t in_air;
     int64_t cursor;    /* rows up to here are in parcels, or done */
     int64_t flush_due; /* when the rows behind it go, however few; 0 = there are none */
@@ -72,6 +76,8 @@ void upload_land(struct flight *f, int64_t due); /* it goes on, or is done */
 void upload_land_failed(struct flight *f,
                         int64_t due); /* the same; draining does not begin anything new then */
 void upload_go_on_with_scores(struct flight *f);
+size_t upload_undecided(const struct upload *u,
+                        bool suspects); /* parcels; those that may be at fault included or not */
 
 /* upload_load.c: the parcel's rows, or the next ones of the spool when it has none yet, become requests. */
 int upload_load(struct flight *f) NODISCARD;
@@ -88,6 +94,11 @@ static inline void row_has(struct row *row, int64_t bits)
 static inline bool row_is_done(const struct upload *u, const struct row *row)
 {
     return (row->stage & u->books.all) == u->books.all;
+}
+
+static inline bool parcel_is_suspect(const struct parcel *p)
+{
+    return p->strikes >= UPLOAD_PATIENCE;
 }
 
 /* Its trace, or all of it for an OTLP backend. */

@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/limits.h"
+#include "telemetry/upload_inside.h"
 #include "tests/telemetry/upload_bench.h"
 
 Test(upload, a_good_day)
@@ -494,4 +495,117 @@ Test(upload, draining_ends_when_langfuse_is_away)
     support_run(b->loop, bench_is_drained, b);
     cr_expect_eq(spool_records(b->spool), 25);
     bench_end(b);
+}
+
+/* As if the time that was to be waited had passed. */
+static void hurry(struct bench *b)
+{
+    b->upload->hold_until = 0;
+    parcels_hurry(&b->upload->parcels);
+    upload_pump(b->upload);
+}
+
+static bool reached_in_a_hurry(void *arg)
+{
+    struct bench *b = arg;
+
+    hurry(b);
+    return bench_value(b, b->counter) >= b->wanted;
+}
+
+static void wait_in_a_hurry(struct bench *b, const char *counter, double wanted)
+{
+    b->counter = counter;
+    b->wanted = wanted;
+    support_run(b->loop, reached_in_a_hurry, b);
+}
+
+/* One record that the server, or what is in front of it, fails at for ever: all others pass it, before it and after it, and
+ * it is given up when enough of them have. */
+Test(upload, a_record_that_always_fails_holds_up_nobody, .timeout = 120)
+{
+    static const struct {
+        const char *version, *behaviour, *reason;
+    } cases[] = {
+        {"4.16.0", "{\"status\":500,\"route\":\"otel\",\"containing\":\"question 7\"}", "500 {"},
+        {"4.16.0", "{\"status\":403,\"route\":\"otel\",\"containing\":\"question 7\"}", "403 {"},
+        {"4.16.0", "{\"status\":406,\"route\":\"otel\",\"containing\":\"question 7\"}", "406 <html>"},
+        {"2.95.12", "{\"status\":502,\"route\":\"ingestion\",\"containing\":\"question 7\"}", "502 <html>"},
+        {"4.16.0", "{\"status\":500,\"route\":\"ingestion\",\"containing\":\"0000000007-toxicity\"}",
+         "500 {"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *const args[] = {"--version", cases[i].version, NULL};
+        struct bench *b = bench_start(20, args);
+        struct spool_letter l;
+        unsigned n = 40;
+        bench_behave(b, cases[i].behaviour);
+        bench_put(b, 1, n);
+        wait_in_a_hurry(b, UPLOADED, n - 1);
+        cr_expect_eq(spool_letters(b->spool), 0, "a few failures are no verdict");
+        cr_expect_eq(spool_records(b->spool), 1);
+        for (; spool_letters(b->spool) == 0 && n < 60; n++) {
+            bench_put(b, n + 1, n + 1);
+            wait_in_a_hurry(b, UPLOADED, n);
+            hurry(b);
+        }
+        wait_in_a_hurry(b, DROPPED "{reason=\"rejected\"} ", i < 4);
+        support_run(b->loop, bench_spool_is_empty, b);
+        cr_assert_eq(spool_letters(b->spool), 1, "case %zu", i);
+        cr_assert_eq(spool_scan_letters(b->spool, 1, INT64_MAX), 0);
+        cr_assert_eq(spool_next_letter(b->spool, &l), 1);
+        cr_expect_eq(l.record.seq, 7);
+        cr_expect_eq(strncmp(l.reason.p, cases[i].reason, strlen(cases[i].reason)), 0, "%s", l.reason.p);
+        spool_scan_letters_end(b->spool);
+        cr_expect_eq(bench_stat(b, "traces"), n - (i < 4));
+        cr_expect_eq(bench_stat(b, "spans_changed") + bench_stat(b, "violations"), 0);
+        bench_end(b);
+    }
+}
+
+/* The first records that there are: nothing else shows that the server is well. */
+Test(upload, many_that_fail_are_told_from_an_outage, .timeout = 60)
+{
+    struct bench *b = bench_start(20, bench_plain);
+
+    bench_behave(b, "{\"status\":500,\"route\":\"otel\",\"containing\":\"question 1\"}");
+    bench_put(b, 1, 60); /* 1 and 10 to 19 */
+    wait_in_a_hurry(b, UPLOADED, 49);
+    cr_expect_eq(bench_stat(b, "traces"), 49);
+    cr_expect_eq(spool_records(b->spool) + spool_letters(b->spool), 11);
+    bench_end(b);
+}
+
+static bool asked_often(void *arg)
+{
+    struct bench *b = arg;
+
+    hurry(b);
+    cr_assert_leq(upload_undecided(b->upload, true), UPLOAD_PROBES);
+    return bench_stat(b, "requests") >= b->wanted;
+}
+
+/* However often it is tried: nothing is given up, parcels do not fall to pieces, and in the end all is there. */
+Test(upload, an_outage_blames_nobody, .timeout = 120)
+{
+    static const char *const behaviours[] = {"{\"status\":500}", "{\"status\":403}", "{\"down\":true}",
+                                             "{\"status\":207,\"route\":\"ingestion\"}"};
+
+    for (size_t i = 0; i < ARRAY_LEN(behaviours); i++) {
+        struct bench *b = bench_start(10, bench_plain);
+        bench_behave(b, behaviours[i]);
+        bench_put(b, 1, 300);
+        b->wanted = 400;
+        support_run(b->loop, asked_often, b);
+        cr_expect_eq(spool_records(b->spool), 300);
+        cr_expect_eq(spool_letters(b->spool), 0);
+        bench_behave(b, "{}");
+        int64_t before = bench_stat(b, "requests");
+        wait_in_a_hurry(b, UPLOADED, 300);
+        bench_expect_arrived(b, 300);
+        cr_expect_eq(spool_letters(b->spool), 0);
+        cr_expect_lt(bench_stat(b, "requests") - before, 2 * (30 + UPLOAD_PROBES) + 20);
+        bench_end(b);
+    }
 }
