@@ -12,7 +12,7 @@
 
 static const char *const reasons[] = {DROPPED_SPOOL_FULL, DROPPED_SPOOL_AGE,   DROPPED_SPOOL_DAMAGED,
                                       DROPPED_DISK_FULL,  DROPPED_SPOOL_ERROR, DROPPED_SENDER,
-                                      DROPPED_UNREADABLE, DROPPED_REJECTED,    DROPPED_TOO_LARGE};
+                                      DROPPED_UNREADABLE};
 
 static const struct {
     enum metric id;

@@ -20,8 +20,11 @@
 #define DROPPED_DISK_FULL     "disk_full" /* the oldest went for new ones; when nothing helped, the new ones */
 #define DROPPED_SENDER        "sender"    /* the buffer of a gateway or worker was full */
 #define DROPPED_UNREADABLE    "unreadable" /* an event that cannot be decoded */
-#define DROPPED_REJECTED      "rejected"   /* Langfuse refuses the trace for good */
-#define DROPPED_TOO_LARGE     "too_large"  /* refused for its size, also after trimming */
+
+/* Reasons of atalaya_rejected_records_total. */
+#define REJECTED_REFUSED   "refused"   /* as malformed */
+#define REJECTED_TOO_LARGE "too_large" /* for its size, also after trimming */
+#define REJECTED_FAILED    "failed"    /* the server fails at it, and takes others */
 
 void account_begin(struct metrics *m); /* known series start at 0, so that rates see their first step */
 void account_event(struct metrics *m, const struct event *e);

@@ -64,8 +64,9 @@ static const struct conf_row rows[] = {
      .max = 87600,
      .unit = "hours",
      .example = CONF_LIMITS,
-     .doc = "Records older than this go, counted, also those that Langfuse has refused; 0: never for their "
-            "age."},
+     .doc =
+         "Records older than this go, counted, also those that a destination has refused; 0: never for their "
+         "age."},
     {.name = "SPOOL_SYNC",
      .type = CONF_CHOICE,
      .offset = AT(spool_sync),

@@ -171,9 +171,16 @@ const struct metric_row metric_table[METRICS] = {
                             .kept = true},
     [METRIC_DROPPED] = {"atalaya_records_dropped_total",
                         METRIC_COUNTER,
-                        "Records and feedback that will not reach Langfuse, by reason",
+                        "Records and feedback that are lost before each destination has had them, by reason",
                         {"reason"},
                         .kept = true},
+    [METRIC_REJECTED] =
+        {"atalaya_rejected_records_total",
+         METRIC_COUNTER,
+         "Records and feedback that a destination (langfuse, otlp) does not take for good, by reason: "
+         "refused, too_large, failed (again and again, while it took others). They are dead letters",
+         {"destination", "reason"},
+         .kept = true},
     [METRIC_SPOOL_RECORDS] = {"atalaya_spool_records",
                               METRIC_GAUGE,
                               "Records on disk, feedback included",
@@ -191,10 +198,11 @@ const struct metric_row metric_table[METRICS] = {
                                "Spool files that could not be read and were moved aside",
                                {NULL},
                                .kept = true},
-    [METRIC_UPLOAD_ENABLED] = {"atalaya_upload_enabled",
-                               METRIC_GAUGE,
-                               "1 when records are sent to Langfuse, 0 when there are no keys for it",
-                               {NULL}},
+    [METRIC_UPLOAD_ENABLED] =
+        {"atalaya_upload_enabled",
+         METRIC_GAUGE,
+         "1 when records are sent to that destination (langfuse, otlp), 0 when it is not configured",
+         {"destination"}},
     [METRIC_SPOOL_DISK_FULL] =
         {"atalaya_spool_disk_full",
          METRIC_GAUGE,
@@ -203,7 +211,7 @@ const struct metric_row metric_table[METRICS] = {
     [METRIC_LETTERS] =
         {"atalaya_dead_letters",
          METRIC_GAUGE,
-         "Records on disk that Langfuse has refused for good, kept until somebody replays them",
+         "Records on disk that a destination does not take for good, kept until somebody replays them",
          {NULL}},
     [METRIC_LETTERS_DROPPED] = {"atalaya_dead_letters_dropped_total",
                                 METRIC_COUNTER,

@@ -133,8 +133,8 @@ static void count(const struct parcel *p, const struct parcel_books *b, double s
         double n = sign * (double)row->still_there;
         if (n == 0 || row->skipped || (row->stage & b->all) != b->all)
             continue;
-        if (row->dropped)
-            account_dropped(b->metrics, row->dropped, n);
+        if (row->rejected)
+            metrics_add(b->metrics, METRIC_REJECTED, METRIC_WITH(b->destination, row->rejected), n);
         else
             metrics_add(b->metrics, row->unsampled ? METRIC_UNSAMPLED : b->taken, METRIC_PLAIN, n);
     }

@@ -4,7 +4,7 @@
  * Purpose  a parcel is rows of the spool on their way to one destination. parcel_settle() writes down what has become
  *          of them: marks, deletes what no destination waits for any more, buries what was refused, and counts, all in
  *          one transaction.
- * Promise  P3: a row is counted once: as taken, or as dropped with its reason; what the spool has let go meanwhile
+ * Promise  P3: a row is counted once: as taken, or as rejected with its reason; what the spool has let go meanwhile
  *          has been counted as that.
  * Owner    a parcel is its holder's, or lies in `parcels`.
  * Threads  the loop's.
@@ -22,17 +22,17 @@ struct row {
     int64_t stage; /* bits of record.h */
     bool dirty;    /* stage is not in the spool yet */
     bool feedback;
-    bool unsampled;      /* LANGFUSE_SAMPLE_RATE keeps it away */
-    bool skipped;        /* nothing for this destination */
-    unsigned trims;      /* texts to leave out because it was too large */
-    unsigned events;     /* that its trace has become, in a batch */
-    unsigned scores;     /* to send */
-    unsigned verdicts;   /* on its events or scores, in the answer that is being read */
-    unsigned refused;    /* of them */
-    char *refusal;       /* why it goes to the dead letters; NULL: it does not */
-    int64_t lost;        /* bits that are to be done again when it comes back from there */
-    const char *dropped; /* reason, when the destination does not have the record */
-    int64_t still_there; /* rows that the spool still had, of the run that begins here */
+    bool unsampled;       /* LANGFUSE_SAMPLE_RATE keeps it away */
+    bool skipped;         /* nothing for this destination */
+    unsigned trims;       /* texts to leave out because it was too large */
+    unsigned events;      /* that its trace has become, in a batch */
+    unsigned scores;      /* to send */
+    unsigned verdicts;    /* on its events or scores, in the answer that is being read */
+    unsigned refused;     /* of them */
+    char *refusal;        /* why it goes to the dead letters; NULL: it does not */
+    int64_t lost;         /* bits that are to be done again when it comes back from there */
+    const char *rejected; /* reason, when the destination does not have the record */
+    int64_t still_there;  /* rows that the spool still had, of the run that begins here */
     char trace_id[ID_TRACE_SIZE];
     char key[BATCH_KEY_SIZE];
 };
@@ -78,6 +78,7 @@ struct parcel_books {
     int64_t all;    /* bits that this destination needs */
     int64_t needed; /* that a row needs to go: those of all destinations */
     enum metric taken;
+    const char *destination; /* as metrics name it */
 };
 
 int parcel_settle(struct parcel *p, const struct parcel_books *b) NODISCARD;

@@ -825,7 +825,7 @@ static int drop_records(struct spool *s, const struct oldest *o)
     return rc == 0 && n != o->n ? -EUCLEAN : rc;
 }
 
-/* Dead letters first: Langfuse has refused them, and they are counted as rejected already. */
+/* Dead letters first: a destination has refused them, and they are counted as rejected already. */
 static int trim_to(struct spool *s, int64_t most, struct spool_trimmed *t)
 {
     int64_t need;

@@ -41,7 +41,7 @@ struct spool_series {
     struct str buckets; /* "0.1:3 +Inf:1": not cumulated, zeroes left out */
 };
 
-/* A record that Langfuse has refused for good: kept for a person to look at, and to send again. */
+/* A record that a destination has refused for good: kept for a person to look at, and to send again. */
 struct spool_letter {
     struct record record;
     struct str reason;

@@ -7,6 +7,7 @@
 #include "common/base/limits.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "telemetry/account.h"
 #include "telemetry/genai_otlp.h"
 #include "telemetry/gzip.h"
 #include "telemetry/jsonread.h"
@@ -282,6 +283,7 @@ static void to_langfuse(struct upload *u)
 
     u->books.all = RECORD_IN_LANGFUSE;
     u->books.taken = METRIC_UPLOADED;
+    u->books.destination = UPLOAD_LANGFUSE;
     u->otlp = langfuse_otlp_new(&c->trace);
     u->client = post_client_new(u->loop, &conf);
     u->targets[UPLOAD_TRACES] = post_target_new(c->url, "/api/public/otel/v1/traces", for_traces);
@@ -314,11 +316,21 @@ static void to_otlp(struct upload *u)
     headers[n] = NULL;
     u->books.all = RECORD_EXPORTED;
     u->books.taken = METRIC_EXPORTED;
+    u->books.destination = UPLOAD_OTLP;
     u->otlp = genai_otlp_new(&c->trace, c->service, c->attributes, c->n_attributes);
     u->client = post_client_new(u->loop, &conf);
     u->targets[UPLOAD_SPANS] = post_target_new(c->url, "", headers);
     for (size_t i = 0; i < c->n_headers && i < ARRAY_LEN(own); i++)
         free(own[i]);
+}
+
+/* Known series start at 0, so that rates see their first step. */
+static void begin_counting(const struct upload *u)
+{
+    static const char *const reasons[] = {REJECTED_REFUSED, REJECTED_TOO_LARGE, REJECTED_FAILED};
+
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+        metrics_add(u->metrics, METRIC_REJECTED, METRIC_WITH(u->books.destination, reasons[i]), 0);
 }
 
 /* What an earlier life has kept for a destination that we do not have. Without luck it is done by the next life. */
@@ -352,6 +364,7 @@ struct upload *upload_new(struct loop *l, const struct upload_conf *c, struct sp
         to_langfuse(u);
     else
         to_otlp(u);
+    begin_counting(u);
     u->timer = (struct loop_timer){.fn = on_timer, .arg = u};
     for (size_t i = 0; i < UPLOAD_FLIGHTS; i++) {
         struct flight *f = &u->flights[i];

@@ -29,6 +29,10 @@
 
 struct upload;
 
+/* What metrics call them. */
+#define UPLOAD_LANGFUSE "langfuse"
+#define UPLOAD_OTLP     "otlp"
+
 enum upload_kind { UPLOAD_TO_LANGFUSE, UPLOAD_TO_OTLP };
 
 struct upload_conf {

@@ -74,7 +74,7 @@ static void halve(struct flight *f)
 }
 
 /* What is refused for good: `lost` is what is to be done again when somebody wants it back. */
-static void bury(struct flight *f, struct row *row, int status, struct str why, const char *dropped)
+static void bury(struct flight *f, struct row *row, int status, struct str why, const char *rejected)
 {
     struct upload *u = f->upload;
     bool trace = !(row->stage & trace_bit(u));
@@ -88,7 +88,7 @@ static void bury(struct flight *f, struct row *row, int status, struct str why, 
                   name_of(u));
     row->lost = u->books.all & ~row->stage;
     if (trace || row->feedback)
-        row->dropped = dropped;
+        row->rejected = rejected;
     parcel_refuse(row, status, why);
     row_has(row, u->books.all);
 }
@@ -133,7 +133,7 @@ static bool blame(struct flight *f, const struct post_answer *a, unsigned strike
     if (well && p->n > 1) {
         halve(f);
     } else if (well && ++p->verdicts >= UPLOAD_VERDICTS) {
-        give_up(f, a, DROPPED_REJECTED);
+        give_up(f, a, REJECTED_FAILED);
     } else if (well) {
         upload_land_failed(f, next_try(p));
     } else if (p->n > 1 && upload_undecided(u, true) < UPLOAD_PROBES) {
@@ -180,7 +180,7 @@ static void isolate(struct flight *f, const struct post_answer *a)
     if (f->parcel->n > 1)
         halve(f);
     else
-        give_up(f, a, DROPPED_REJECTED);
+        give_up(f, a, REJECTED_REFUSED);
 }
 
 static void make_smaller(struct flight *f, const struct post_answer *a)
@@ -191,7 +191,7 @@ static void make_smaller(struct flight *f, const struct post_answer *a)
         f->parcel->rows[0].trims++;
         upload_land(f, 0);
     } else {
-        give_up(f, a, DROPPED_TOO_LARGE);
+        give_up(f, a, REJECTED_TOO_LARGE);
     }
 }
 
@@ -285,7 +285,7 @@ static bool judge(struct flight *f, struct row *row)
     if (row->verdicts < sent)
         return true;
     if (row->refused)
-        bury(f, row, 400, str_of(row->refusal), DROPPED_REJECTED);
+        bury(f, row, 400, str_of(row->refusal), REJECTED_REFUSED);
     else
         row_has(row, scores ? RECORD_SCORES_SENT : RECORD_TRACE_SENT);
     return false;

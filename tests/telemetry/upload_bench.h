@@ -30,7 +30,9 @@ struct bench {
 
 #define UPLOADED "\natalaya_uploaded_records_total "
 #define EXPORTED "\natalaya_exported_records_total "
-#define DROPPED  "\natalaya_records_dropped_total"
+#define REJECTED(destination, reason)                                                                        \
+    "\natalaya_rejected_records_total{destination=\"" destination "\",reason=\"" reason "\"} "
+#define REFUSED REJECTED("langfuse", "refused")
 
 extern const char *const bench_plain[]; /* no options */
 

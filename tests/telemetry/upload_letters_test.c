@@ -8,8 +8,6 @@
 #include "tests/e2e/process.h"
 #include "tests/telemetry/upload_bench.h"
 
-#define REJECTED DROPPED "{reason=\"rejected\"} "
-
 /* One letter: its reason, which is the caller's, and what is left to do about it. */
 static char *the_letter(struct bench *b, int64_t stage)
 {
@@ -60,7 +58,7 @@ Test(upload_letters, a_refused_trace_is_kept_with_its_reason_and_sent_again)
 
     bench_behave(b, "{\"status\":400,\"count\":1,\"route\":\"otel\"}");
     bench_put(b, 1, 1);
-    bench_wait(b, REJECTED, 1);
+    bench_wait(b, REFUSED, 1);
     cr_expect_eq(spool_records(b->spool), 0);
     char *reason = the_letter(b, RECORD_EXPORTED);
     cr_expect_eq(strncmp(reason, "400 {\"message\"", 14), 0, "%s", reason);
@@ -118,7 +116,7 @@ Test(upload_letters, commands)
     run(b, "--dead-letters", NULL, 0, "no dead letters");
     bench_behave(b, "{\"status\":400,\"route\":\"otel\"}");
     bench_put(b, 1, 3);
-    bench_wait(b, REJECTED, 3);
+    bench_wait(b, REFUSED, 3);
     run(b, "--dead-letters", NULL, 0, "00000000000000000000000000000002  refused  400 {\"message\"");
     run(b, "--replay", NULL, 64, "which dead letters?");
     run(b, "--replay", "x", 64, "'x' is no number of a dead letter");

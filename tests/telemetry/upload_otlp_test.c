@@ -7,8 +7,6 @@
 #include "common/base/limits.h"
 #include "tests/telemetry/upload_bench.h"
 
-#define REJECTED DROPPED "{reason=\"rejected\"} "
-
 static const struct pair headers[] = {{"authorization", "Basic cGstbGYtdGVzdDpzay1sZi10ZXN0"},
                                       {"x-more", "a b"}};
 
@@ -181,7 +179,7 @@ Test(upload_otlp, a_letter_of_one)
     bench_put(b, 1, 1);
     upload_wake(o.upload);
     bench_wait(b, EXPORTED, 1);
-    bench_wait(b, REJECTED, 1);
+    bench_wait(b, REFUSED, 1);
     cr_expect_eq(spool_records(b->spool), 0);
     cr_expect_eq(spool_letters(b->spool), 1);
     cr_assert_eq(spool_begin(b->spool), 0);
@@ -213,6 +211,27 @@ Test(upload_otlp, wrong_headers_keep_everything)
     cr_expect_eq(spool_records(b->spool), 10);
     upload_drain(o.upload);
     cr_expect(o.drained);
+    upload_free(o.upload);
+    bench_end(b);
+}
+
+/* Alone, its refusals are its own, and nobody else's. */
+Test(upload_otlp, refusals_are_counted_as_its_own)
+{
+    struct bench *b = bench_start(10, bench_plain);
+    struct other o;
+
+    alone(b);
+    start_other(b, &o, &b->fake, RECORD_EXPORTED);
+    cr_expect_eq(bench_value(b, REJECTED("otlp", "refused")), 0);
+    bench_behave(b, "{\"status\":422,\"containing\":\"question 3\"}");
+    support_put(b->spool, 1, 5);
+    upload_wake(o.upload);
+    bench_wait(b, EXPORTED, 4);
+    bench_wait(b, REJECTED("otlp", "refused"), 1);
+    cr_expect_eq(bench_value(b, REFUSED), 0);
+    cr_expect_eq(spool_letters(b->spool), 1);
+    cr_expect_eq(spool_records(b->spool), 0);
     upload_free(o.upload);
     bench_end(b);
 }

@@ -107,7 +107,7 @@ Test(upload, endless_answers)
         struct bench *b = bench_start(10, bench_plain);
         bench_behave(b, behaviours[i]);
         bench_put(b, 1, 3);
-        bench_wait(b, i == 0 ? UPLOADED : DROPPED "{reason=\"rejected\"} ", 3);
+        bench_wait(b, i == 0 ? UPLOADED : REFUSED, 3);
         cr_expect_eq(spool_records(b->spool), 0);
         if (i == 0)
             bench_expect_arrived(b, 3);
@@ -226,7 +226,7 @@ Test(upload, refused_feedback_is_dropped_and_counted)
     support_put_event(b->spool, &good);
     upload_wake(b->upload);
     bench_wait(b, UPLOADED, 2);
-    bench_wait(b, DROPPED "{reason=\"rejected\"} ", 1);
+    bench_wait(b, REFUSED, 1);
     cr_expect_float_eq(bench_value(b, UPLOADED), 2, 0);
     cr_expect_float_eq(bench_value(b, "\natalaya_scores_rejected_total "), 1, 0);
     cr_expect_eq(bench_stat(b, "scores_unique"), 3);
@@ -245,7 +245,7 @@ Test(upload, feedback_that_is_refused_as_a_request)
         support_put_event(b->spool, &e);
     }
     upload_wake(b->upload);
-    bench_wait(b, DROPPED "{reason=\"rejected\"} ", 2);
+    bench_wait(b, REFUSED, 2);
     cr_expect_float_eq(bench_value(b, "\natalaya_scores_rejected_total "), 2, 0);
     cr_expect_float_eq(bench_value(b, UPLOADED), 0, 0);
     cr_expect_eq(spool_records(b->spool), 0);
@@ -381,7 +381,7 @@ Test(upload, what_never_fits_is_dropped_and_counted)
 
     bench_behave(b, "{\"max_body\":50,\"route\":\"otel\"}");
     bench_put(b, 1, 1);
-    bench_wait(b, DROPPED "{reason=\"too_large\"} ", 1);
+    bench_wait(b, REJECTED("langfuse", "too_large"), 1);
     cr_expect_eq(spool_records(b->spool), 0);
     bench_behave(b, "{}");
     bench_put(b, 2, 3);
@@ -407,7 +407,7 @@ Test(upload, a_refused_record_does_not_take_others_along)
     cr_assert_eq(spool_commit(b->spool), 0);
     bench_put(b, 21, 40);
     bench_wait(b, UPLOADED, 40);
-    bench_wait(b, DROPPED "{reason=\"rejected\"} ", 1);
+    bench_wait(b, REFUSED, 1);
     cr_expect_eq(bench_stat(b, "traces"), 40);
     cr_expect_eq(bench_stat(b, "scores_unique"), 80);
     cr_expect_eq(spool_records(b->spool), 0);
@@ -550,7 +550,7 @@ Test(upload, a_record_that_always_fails_holds_up_nobody, .timeout = 120)
             wait_in_a_hurry(b, UPLOADED, n);
             hurry(b);
         }
-        wait_in_a_hurry(b, DROPPED "{reason=\"rejected\"} ", i < 4);
+        wait_in_a_hurry(b, REJECTED("langfuse", "failed"), i < 4);
         support_run(b->loop, bench_spool_is_empty, b);
         cr_assert_eq(spool_letters(b->spool), 1, "case %zu", i);
         cr_assert_eq(spool_scan_letters(b->spool, 1, INT64_MAX), 0);
