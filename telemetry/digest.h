@@ -1,5 +1,5 @@
 /*
- * digest.h - a keyed hash
+ * digest.h - a keyed hash, and base64
  *
  * Purpose  the only file of telemetry that includes sodium.h.
  * Threads  any, after digest_init().
@@ -16,5 +16,7 @@
 
 void digest_init(void);
 void digest_hmac_sha256(uint8_t out[DIGEST_SIZE], struct str key, struct str text);
+
+char *digest_base64(struct str bytes); /* the caller's to free */
 
 #endif

@@ -35,6 +35,7 @@ struct parcel *parcel_split(struct parcels *ps, struct parcel *p, size_t n)
     memcpy(rest->rows, p->rows + n, rest->n * sizeof *rest->rows);
     rest->attempt = p->attempt;
     rest->strikes = p->strikes;
+    rest->half = p->half;
     rest->seen = p->seen;
     p->n = n;
     return rest;

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "telemetry/account.h"
+#include "telemetry/digest.h"
 #include "telemetry/genai_otlp.h"
 #include "telemetry/gzip.h"
 #include "telemetry/jsonread.h"
@@ -240,6 +241,8 @@ static void version_answered(void *arg, const struct post_answer *a)
     u->asks = false;
     if (a->body.n)
         jsonread_version(a->body, version, sizeof version);
+    if (*version < '0' || *version > '9') /* it is going to be logged */
+        *version = '\0';
     if (server_told(&u->server, version))
         log_event(LOG_INFO, LOG_FIELDS(LOG_CSTR("url", u->conf.url), LOG_CSTR("version", version)),
                   u->server.form == SERVER_BATCH ? "Langfuse takes traces in batches"
@@ -271,6 +274,24 @@ void upload_drain(struct upload *u)
     upload_pump(u);
 }
 
+static void keep_secret(struct upload *u, const char *text)
+{
+    u->secrets[u->n_secrets++] = str_of(text);
+}
+
+static void keep_keys_secret(struct upload *u)
+{
+    const struct upload_conf *c = &u->conf;
+    struct buf pair = BUF_INIT(KIB);
+
+    buf_printf(&pair, "%s:%s", c->public_key, c->secret_key);
+    u->basic = digest_base64(buf_str(&pair));
+    buf_free(&pair);
+    keep_secret(u, u->basic);
+    keep_secret(u, c->public_key);
+    keep_secret(u, c->secret_key);
+}
+
 static void to_langfuse(struct upload *u)
 {
     static const char *const for_traces[] = {"Content-Type: application/x-protobuf", "Content-Encoding: gzip",
@@ -284,6 +305,7 @@ static void to_langfuse(struct upload *u)
     u->books.all = RECORD_IN_LANGFUSE;
     u->books.taken = METRIC_UPLOADED;
     u->books.destination = UPLOAD_LANGFUSE;
+    keep_keys_secret(u);
     u->otlp = langfuse_otlp_new(&c->trace);
     u->client = post_client_new(u->loop, &conf);
     u->targets[UPLOAD_TRACES] = post_target_new(c->url, "/api/public/otel/v1/traces", for_traces);
@@ -312,6 +334,9 @@ static void to_otlp(struct upload *u)
         own[i] = xmalloc(room);
         snprintf(own[i], room, "%s: %s", c->headers[i].key, c->headers[i].value);
         headers[n++] = own[i];
+        keep_secret(u, c->headers[i].value);
+        const char *space = strchr(c->headers[i].value, ' '); /* "Bearer …" */
+        keep_secret(u, space ? space + 1 : "");
     }
     headers[n] = NULL;
     u->books.all = RECORD_EXPORTED;
@@ -402,5 +427,6 @@ void upload_free(struct upload *u)
     post_client_free(u->client);
     gzip_free(u->gzip);
     otlp_free(u->otlp);
+    free(u->basic);
     free(u);
 }

@@ -6,19 +6,14 @@
 #include "common/base/log.h"
 #include "telemetry/account.h"
 #include "telemetry/jsonread.h"
+#include "telemetry/refusal.h"
 #include "telemetry/upload_inside.h"
 
 #define NOT_ACCEPTED "Event type not accepted" /* Langfuse 4 on what is no score in a batch */
 #define TRIMS_MAX    5
-#define WORDS_MAX    200 /* of a server, in the log */
 
 /* One batch may have thousands. */
 static struct log_limit refusals = LOG_LIMIT(10, 1000, "records and scores that are refused");
-
-static struct str clipped(struct str s)
-{
-    return (struct str){s.p, s.n < WORDS_MAX ? s.n : WORDS_MAX};
-}
 
 static const char *name_of(const struct upload *u)
 {
@@ -34,6 +29,7 @@ static void good_news(struct flight *f)
 
     u->tally[f->target].taken++;
     f->parcel->attempt = f->parcel->strikes = f->parcel->verdicts = 0;
+    f->parcel->half = false;
     if (clock_ms() < u->hold_until)
         return;
     if (u->holding || u->failures >= UPLOAD_FLIGHTS)
@@ -73,24 +69,34 @@ static void halve(struct flight *f)
     upload_land(f, 0);
 }
 
+static void refuse(const struct upload *u, struct row *row, int status, struct str why)
+{
+    struct buf clean = BUF_INIT(MIB);
+
+    refusal_clean(&clean, why, u->secrets, u->n_secrets);
+    parcel_refuse(row, status, buf_str(&clean));
+    buf_free(&clean);
+}
+
 /* What is refused for good: `lost` is what is to be done again when somebody wants it back. */
 static void bury(struct flight *f, struct row *row, int status, struct str why, const char *rejected)
 {
     struct upload *u = f->upload;
     bool trace = !(row->stage & trace_bit(u));
 
-    if (log_allowed(LOG_WARNING, &refusals))
-        log_event(LOG_WARNING,
-                  LOG_FIELDS(LOG_CSTR("trace_id", row->trace_id), LOG_INT("status", status),
-                             LOG_STR("reason", clipped(why))),
-                  trace || row->feedback ? "%s refuses a record: it is among the dead letters"
-                                         : "%s refuses the scores of a record: it is among the dead letters",
-                  name_of(u));
     row->lost = u->books.all & ~row->stage;
     if (trace || row->feedback)
         row->rejected = rejected;
-    parcel_refuse(row, status, why);
+    refuse(u, row, status, why);
     row_has(row, u->books.all);
+    if (log_allowed(LOG_WARNING, &refusals))
+        log_event(LOG_WARNING,
+                  LOG_FIELDS(LOG_CSTR("trace_id", row->trace_id), LOG_INT("status", status),
+                             LOG_CSTR("reason", refusal_phrase(str_of(row->refusal)))),
+                  trace || row->feedback
+                      ? "%s refuses a record: it is among the dead letters, with the reason"
+                      : "%s refuses the scores of a record: it is among the dead letters, with the reason",
+                  name_of(u));
 }
 
 static void settle_and_land(struct flight *f)
@@ -122,25 +128,29 @@ static bool blame(struct flight *f, const struct post_answer *a, unsigned strike
     struct upload *u = f->upload;
     struct parcel *p = f->parcel;
     struct tally *t = &u->tally[f->target];
-    bool suspect = parcel_is_suspect(p), well = t->taken - p->seen.taken > t->failed - p->seen.failed;
+    bool suspected = parcel_is_suspect(p), room = upload_undecided(u, true) < UPLOAD_PROBES;
+    bool well = suspected && t->taken - p->seen.taken > t->failed - p->seen.failed;
+    bool hopeful = well || (p->half && room); /* the other half may be on its way yet */
 
-    t->failed += !suspect;
-    u->failures += !suspect;
+    t->failed += !suspected;
+    u->failures += !suspected;
     p->seen = *t;
+    p->half = false;
     p->strikes += strikes;
-    if (!suspect)
+    if (!parcel_is_suspect(p))
         return false;
-    if (well && p->n > 1) {
+    if (hopeful && p->n > 1) {
+        p->half = true;
         halve(f);
     } else if (well && ++p->verdicts >= UPLOAD_VERDICTS) {
         give_up(f, a, REJECTED_FAILED);
-    } else if (well) {
+    } else if (hopeful) {
         upload_land_failed(f, next_try(p));
-    } else if (p->n > 1 && upload_undecided(u, true) < UPLOAD_PROBES) {
-        struct parcel *rest = parcel_split(&u->parcels, p, 1);
-        parcels_put(&u->parcels, rest, next_try(rest));
+    } else if (p->n > 1 && room) {
+        struct parcel *one = parcel_split(&u->parcels, p, p->n - 1);
+        parcels_put(&u->parcels, one, next_try(one));
     }
-    return well;
+    return hopeful;
 }
 
 static void retry(struct flight *f, const struct post_answer *a)
@@ -213,7 +223,8 @@ static void spans_taken(struct flight *f, const struct post_answer *a)
     if (rejected > 0) {
         metrics_add(f->upload->metrics, METRIC_SPANS_REJECTED, METRIC_PLAIN, (double)rejected);
         if (log_allowed(LOG_WARNING, &refusals))
-            log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("spans", rejected), LOG_STR("reason", clipped(why))),
+            log_event(LOG_WARNING,
+                      LOG_FIELDS(LOG_INT("spans", rejected), LOG_CSTR("reason", refusal_phrase(why))),
                       "the OTLP backend has not kept all spans of an export");
     }
     for (size_t i = 0; i < f->parcel->n; i++)
@@ -257,7 +268,7 @@ static void on_verdict(void *arg, struct str id, int status, struct str why)
     if (status < 400)
         return;
     row->refused++;
-    parcel_refuse(row, status, why);
+    refuse(f->upload, row, status, why);
     if (f->target == UPLOAD_SCORES)
         metrics_add(f->upload->metrics, METRIC_SCORES_REJECTED, METRIC_PLAIN, 1);
 }

@@ -21,6 +21,8 @@
 #define UPLOAD_VERDICTS       8                    /* of a record, alone, before it is given up */
 #define UPLOAD_PROBES         (4 * UPLOAD_FLIGHTS) /* parcels while nothing is taken */
 
+#define UPLOAD_SECRETS_MAX (2 * OTEL_PAIRS_MAX + 3)
+
 struct gzip;
 
 /* One request at a time, and what it sends. */
@@ -47,6 +49,9 @@ struct upload {
     struct gzip *gzip;
     struct post_client *client;
     struct post_target *targets[UPLOAD_TARGETS];
+    struct str secrets[UPLOAD_SECRETS_MAX]; /* that the destination's words must not bring back */
+    size_t n_secrets;
+    char *basic; /* one of them: what HTTP Basic makes of the keys */
     struct flight flights[UPLOAD_FLIGHTS];
     struct loop_timer timer;
 

@@ -32,6 +32,7 @@ struct behaviour {
     double retry_after;
     int64_t max_body;    /* larger bodies are 413 */
     int64_t padding;     /* so many blanks behind each answer */
+    char says[256];      /* the body of what it refuses */
     char containing[64]; /* status is for requests with these words only */
     int64_t count;       /* requests left for it; 0: for ever */
     enum route only;     /* R_COUNT: all that write */

@@ -212,14 +212,14 @@ static int read_only(struct admin_reader *a, struct behaviour *b)
     return rc == 0 ? 0 : -1;
 }
 
-static int read_containing(struct admin_reader *a, struct behaviour *b)
+static int read_words(struct admin_reader *a, const char *key, char *to, size_t size)
 {
     const char *text;
     size_t n;
-    int rc = admin_text(a, "containing", &text, &n);
+    int rc = admin_text(a, key, &text, &n);
 
     if (rc > 0)
-        snprintf(b->containing, sizeof b->containing, "%s", text);
+        snprintf(to, size, "%s", text);
     return rc < 0 ? -1 : 0;
 }
 
@@ -252,9 +252,9 @@ static int read_server(struct admin_reader *a, struct langfuse *l)
 
 static int read_behaviour(struct admin_reader *a, struct langfuse *l, struct behaviour *b)
 {
-    static const char *const keys[] = {"down",        "stall", "cut",      "slow_ms",    "status",
-                                       "retry_after", "count", "padding",  "containing", "route",
-                                       "version",     "mode",  "max_body", NULL};
+    static const char *const keys[] = {"down",        "stall",   "cut",     "slow_ms",    "status",
+                                       "retry_after", "count",   "padding", "containing", "says",
+                                       "route",       "version", "mode",    "max_body",   NULL};
     int64_t status = 0;
 
     if (!json_is_object(a->object)) {
@@ -267,7 +267,9 @@ static int read_behaviour(struct admin_reader *a, struct langfuse *l, struct beh
         admin_int(a, "status", 200, 599, &status) < 0 ||
         admin_int(a, "count", 0, 1000000000, &b->count) < 0 ||
         admin_int(a, "max_body", 0, FAKE_BODY_MAX, &b->max_body) < 0 ||
-        admin_int(a, "padding", 0, FAKE_BODY_MAX, &b->padding) < 0 || read_containing(a, b) < 0 ||
+        admin_int(a, "padding", 0, FAKE_BODY_MAX, &b->padding) < 0 ||
+        read_words(a, "containing", b->containing, sizeof b->containing) < 0 ||
+        read_words(a, "says", b->says, sizeof b->says) < 0 ||
         admin_double(a, "retry_after", 0, 1e6, &b->retry_after) < 0 || read_only(a, b) < 0 ||
         read_server(a, l) < 0)
         return -1;

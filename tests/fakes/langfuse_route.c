@@ -157,6 +157,8 @@ void reply_json(struct langfuse *l, struct exchange *x, int status, const char *
 static const char *refusal_body(const struct langfuse *l, enum route r, int status, const char **type)
 {
     *type = JSON_TYPE;
+    if (*l->behaviour.says)
+        return l->behaviour.says;
     switch (status) {
     case 207: /* says nothing about any event */
         return "{\"successes\":[],\"errors\":[]}";
