@@ -12,9 +12,12 @@
 #include "common/base/visible.h"
 #include "common/proc/child.h"
 #include "common/proc/dirs.h"
+#include "telemetry/refusal.h"
+#include "telemetry/upload.h"
 
 #define LOOK_EVERY_MS 1000
-#define EXIT_NOTHING  1 /* no such letter */
+#define EXIT_NOTHING  1   /* no such letter */
+#define PAGE          100 /* letters that are read at a time */
 
 /* 0: *s is open, or NULL when there is no spool yet. */
 static int look(struct spool **s)
@@ -39,36 +42,65 @@ static int look(struct spool **s)
     return rc < 0 ? EXIT_ENVIRONMENT : EXIT_DONE;
 }
 
-static void print_letter(const struct spool_letter *l)
+/* Who has refused it: what it lacks. */
+static const char *refused_by(int64_t stage)
 {
+    bool langfuse = (stage & RECORD_IN_LANGFUSE) != RECORD_IN_LANGFUSE, otlp = !(stage & RECORD_EXPORTED);
+
+    return langfuse && otlp ? "both" : langfuse ? UPLOAD_LANGFUSE : UPLOAD_OTLP;
+}
+
+static void put_letter(struct buf *page, const struct spool_letter *l)
+{
+    const struct record *r = &l->record;
+    const struct str texts[] = {r->question,   r->answer,  r->metadata,
+                                r->error_text, r->comment, r->score_text};
     char since[CLOCK_RFC3339_SIZE];
-    struct buf line = BUF_INIT(16 * KIB);
+    struct buf reason = BUF_INIT(MIB);
 
     clock_rfc3339(since, l->since_us);
-    buf_printf(&line, "%-8" PRId64 " %.19sZ  %.*s  %s  ", l->record.seq, since, (int)l->record.trace_id.n,
-               l->record.trace_id.p, l->wanted ? "replay " : "refused");
-    visible_put(&line, l->reason.p, l->reason.n, "");
-    puts(line.data);
-    buf_free(&line);
+    buf_printf(page, "%-8" PRId64 " %.19sZ  %.*s  %-8s  %s  ", r->seq, since, (int)r->trace_id.n,
+               r->trace_id.p, refused_by(r->stage), l->wanted ? "replay " : "refused");
+    refusal_show(&reason, l->reason, texts, ARRAY_LEN(texts));
+    visible_put(page, reason.data, reason.len, "");
+    buf_putc(page, '\n');
+    buf_free(&reason);
+}
+
+/* The next ones, in one reading that ends before anybody may have to wait for who reads us. 1: there may be more. */
+static int print_page(struct spool *s, int64_t *after)
+{
+    struct buf page = BUF_INIT(4 * MIB);
+    struct spool_letter l;
+    int64_t n = 0;
+    int rc = spool_scan_letters(s, *after, PAGE);
+
+    if (rc == 0 && *after == 0)
+        buf_printf(&page, "%-8s %-20s  %-32s  %-8s  %-7s  %s\n", "ID", "SINCE", "TRACE", "BY", "STATE",
+                   "REASON");
+    for (; rc == 0 && (rc = spool_next_letter(s, &l)) > 0; rc = 0) {
+        put_letter(&page, &l);
+        *after = l.place;
+        n++;
+    }
+    spool_scan_letters_end(s);
+    if (n > 0 && fputs(page.data, stdout) < 0)
+        rc = -EIO;
+    buf_free(&page);
+    return rc < 0 ? rc : n == PAGE;
 }
 
 int letters_print(void)
 {
-    struct spool_letter l;
     struct spool *s;
-    int64_t n = 0;
-    int code = look(&s), rc = 0;
+    int64_t after = 0;
+    int code = look(&s), rc = 1;
 
     if (code != EXIT_DONE)
         return code;
-    rc = spool_scan_letters(s, 1, INT64_MAX);
-    for (; rc == 0 && (rc = spool_next_letter(s, &l)) > 0; rc = 0) {
-        if (n++ == 0)
-            printf("%-8s %-20s  %-32s  %-7s  %s\n", "ID", "SINCE", "TRACE", "STATE", "REASON");
-        print_letter(&l);
-    }
-    spool_scan_letters_end(s);
-    if (n == 0 && rc == 0)
+    while (rc > 0)
+        rc = print_page(s, &after);
+    if (after == 0 && rc == 0)
         puts("no dead letters");
     spool_free(s);
     return rc < 0 || fflush(stdout) != 0 ? EXIT_ENVIRONMENT : EXIT_DONE;
@@ -138,7 +170,8 @@ int letters_replay(int n, char *const *ids)
         code = want_ids(s, n, ids, &total);
     spool_free(s);
     if (code != EXIT_ENVIRONMENT)
-        printf("%" PRId64 " dead letter%s will be sent again\n", total, total == 1 ? "" : "s");
+        printf("%" PRId64 " dead letter%s will be sent again, if who has refused %s is still configured\n",
+               total, total == 1 ? "" : "s", total == 1 ? "it" : "them");
     return fflush(stdout) != 0 ? EXIT_ENVIRONMENT : code;
 }
 
@@ -150,20 +183,25 @@ static void look_again(struct letters *l)
 static void on_timer(void *arg)
 {
     struct letters *l = arg;
-    int64_t n = 0;
+    int64_t n = 0, idle = 0;
 
     look_again(l);
     if (spool_letters(l->spool) == 0)
         return;
     int rc = spool_begin(l->spool);
     if (rc == 0)
-        rc = spool_revive(l->spool, &n);
+        rc = spool_revive(l->spool, l->needed, &n, &idle);
     if (rc == 0)
         rc = spool_commit(l->spool);
     if (rc < 0) {
         spool_rollback(l->spool);
         l->broken(l->arg, rc);
-    } else if (n > 0) {
+        return;
+    }
+    if (idle > 0)
+        log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("records", idle)),
+                  "dead letters stay: the destination that has refused them is not configured any more");
+    if (n > 0) {
         log_event(LOG_INFO, LOG_FIELDS(LOG_INT("records", n)), "dead letters are sent again");
         l->revived(l->arg);
     }

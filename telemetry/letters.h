@@ -4,8 +4,10 @@
  * Purpose  letters_print() and letters_replay() are commands (`atalaya telemetry dead-letters`, `atalaya telemetry
  *          replay`) and work on the spool beside a telemetry that runs. They only say what is wanted; the telemetry that
  *          owns the spool looks for that every second (letters_watch()) and puts it back among the records, from where it
- *          goes to the destination that has refused it.
- * Promise  nothing of a question or an answer is printed.
+ *          goes to the destination that has refused it. Nothing goes to a destination that is not configured any more:
+ *          such a letter stays, and the log says so.
+ * Promise  no word of a question or an answer is printed (refusal.h). Who reads slowly what is printed does not keep
+ *          the spool from tidying itself.
  * Threads  the loop's; the commands need none.
  * Errors   the commands return an exit code and have said on stderr what is wrong.
  */
@@ -22,6 +24,7 @@ struct letters {
     struct loop *loop;
     struct spool *spool;
     struct loop_timer timer;
+    int64_t needed;                       /* the bits of all destinations */
     void (*revived)(void *arg);           /* there are new rows */
     void (*broken)(void *arg, int error); /* the spool failed */
     void *arg;

@@ -171,6 +171,11 @@ static void tell_destinations(const struct telemetry_conf *c)
         log_event(LOG_INFO, LOG_FIELDS(LOG_CSTR("url", c->otel_url)), "traces go to an OTLP backend");
 }
 
+static int64_t needed(const struct telemetry_conf *c)
+{
+    return (c->langfuse_enabled ? RECORD_IN_LANGFUSE : 0) | (c->otel_url ? RECORD_EXPORTED : 0);
+}
+
 static void open_uploads(struct telemetry *t)
 {
     const struct telemetry_conf *c = &t->conf;
@@ -183,7 +188,7 @@ static void open_uploads(struct telemetry *t)
         .flush_at = c->flush_at,
         .flush_interval_ms = c->flush_interval_ms,
         .timeout_ms = c->timeout_ms,
-        .needed = (c->langfuse_enabled ? RECORD_IN_LANGFUSE : 0) | (c->otel_url ? RECORD_EXPORTED : 0),
+        .needed = needed(c),
         .public_key = c->public_key,
         .secret_key = c->secret_key,
         .sample_rate = c->sample_rate,
@@ -242,8 +247,12 @@ static int init(void *self, struct loop *loop)
     if (code != EXIT_DONE)
         return code;
     open_uploads(t);
-    t->letters =
-        (struct letters){.loop = loop, .spool = t->spool, .revived = stored, .broken = broken, .arg = t};
+    t->letters = (struct letters){.loop = loop,
+                                  .spool = t->spool,
+                                  .needed = needed(&t->conf),
+                                  .revived = stored,
+                                  .broken = broken,
+                                  .arg = t};
     letters_watch(&t->letters);
     return open_http(t);
 }

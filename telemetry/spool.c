@@ -115,6 +115,7 @@ enum statement {
     WANTED,
     REVIVE,
     DELETE_WANTED,
+    UNWANT,
     OLDEST_LETTERS,
     EXPIRED_LETTERS,
     DELETE_LETTERS,
@@ -147,6 +148,9 @@ enum {
     AT_FIRST_TOKEN,
     AT_REASON, /* of dead letters only */
 };
+
+/* By a person, and by one of the destinations. */
+#define WANTED_BY "wanted=1 AND stage & ?1 <> ?1"
 
 #define DONE "seq BETWEEN ?1 AND ?2 AND (stage | ?3) & ?4 = ?4"
 
@@ -184,15 +188,18 @@ static const char *const sql[STATEMENTS] = {
              " ON CONFLICT(seq) DO UPDATE SET stage = stage & excluded.stage,"
              " reason = dead_letter.reason || '; ' || excluded.reason",
     [WANT] = "UPDATE dead_letter SET wanted=1 WHERE seq BETWEEN ? AND ?",
-    [WANTED] = "SELECT count(*), total(bytes) FROM dead_letter WHERE wanted=1",
-    [REVIVE] = "INSERT INTO record(" DATA ") SELECT " DATA " FROM dead_letter WHERE wanted=1 ORDER BY rowid",
-    [DELETE_WANTED] = "DELETE FROM dead_letter WHERE wanted=1",
+    [WANTED] = "SELECT count(*), total(bytes) FROM dead_letter WHERE " WANTED_BY,
+    [REVIVE] =
+        "INSERT INTO record(" DATA ") SELECT " DATA " FROM dead_letter WHERE " WANTED_BY " ORDER BY rowid",
+    [DELETE_WANTED] = "DELETE FROM dead_letter WHERE " WANTED_BY,
+    [UNWANT] = "UPDATE dead_letter SET wanted=0 WHERE wanted=1",
     [OLDEST_LETTERS] = "SELECT rowid, bytes FROM dead_letter ORDER BY rowid LIMIT " TEXT_OF(TRIM_ROWS),
     [EXPIRED_LETTERS] =
         "SELECT rowid, bytes, since_us < ?1 FROM dead_letter ORDER BY rowid LIMIT " TEXT_OF(TRIM_ROWS),
     [DELETE_LETTERS] = "DELETE FROM dead_letter WHERE rowid <= ?",
-    [SCAN_LETTERS] = "SELECT " COLUMNS
-                     ", reason, since_us, wanted FROM dead_letter WHERE seq BETWEEN ? AND ? ORDER BY rowid",
+    [SCAN_LETTERS] =
+        "SELECT " COLUMNS
+        ", reason, since_us, wanted, rowid FROM dead_letter WHERE rowid > ? ORDER BY rowid LIMIT ?",
 };
 
 struct totals {
@@ -934,12 +941,15 @@ int spool_want(struct spool *s, int64_t first, int64_t last, int64_t *count)
     return rc;
 }
 
-int spool_revive(struct spool *s, int64_t *count)
+static int revive_wanted(struct spool *s, int64_t needed, int64_t *count)
 {
+    static const enum statement all[] = {WANTED, REVIVE, DELETE_WANTED};
     int64_t n, bytes;
-    int rc = sum(s, WANTED, &n, &bytes);
 
     *count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        sqlite3_bind_int64(s->st[all[i]], 1, needed);
+    int rc = sum(s, WANTED, &n, &bytes);
     if (rc < 0 || n == 0)
         return rc;
     rc = run(s, REVIVE, "take records back");
@@ -955,6 +965,18 @@ int spool_revive(struct spool *s, int64_t *count)
     s->now.letters -= n;
     s->now.letter_bytes -= bytes;
     return s->now.first ? 0 : find_first(s);
+}
+
+int spool_revive(struct spool *s, int64_t needed, int64_t *count, int64_t *idle)
+{
+    int rc = revive_wanted(s, needed, count);
+
+    *idle = 0;
+    if (rc == 0)
+        rc = run(s, UNWANT, "leave dead letters");
+    if (rc == 0)
+        *idle = sqlite3_changes(s->db);
+    return rc;
 }
 
 /* What has been committed grows the file when the log is moved into it: that is what the reserve is for. From then on
@@ -1018,9 +1040,9 @@ int spool_scan_open(struct spool *s, int64_t first, int64_t last, int64_t done)
     return rc;
 }
 
-int spool_scan_letters(struct spool *s, int64_t first, int64_t last)
+int spool_scan_letters(struct spool *s, int64_t after, int64_t n)
 {
-    return begin_scan(s, SCAN_LETTERS, first, last);
+    return begin_scan(s, SCAN_LETTERS, after, n);
 }
 
 void spool_scan_end(struct spool *s)
@@ -1102,6 +1124,7 @@ int spool_next_letter(struct spool *s, struct spool_letter *l)
     l->reason = column_text(st, AT_REASON);
     l->since_us = sqlite3_column_int64(st, AT_REASON + 1);
     l->wanted = sqlite3_column_int(st, AT_REASON + 2) != 0;
+    l->place = sqlite3_column_int64(st, AT_REASON + 3);
     return 1;
 }
 

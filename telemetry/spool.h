@@ -46,7 +46,8 @@ struct spool_letter {
     struct record record;
     struct str reason;
     int64_t since_us;
-    bool wanted; /* goes back among the records soon */
+    bool wanted;   /* goes back among the records soon */
+    int64_t place; /* in the order of burial */
 };
 
 /* What a trim has dropped. */
@@ -91,7 +92,9 @@ int spool_sweep(struct spool *s, int64_t needed, int64_t *count) NODISCARD;
  * They keep the number that they had; what comes back gets a new one, as if it had just been put. */
 int spool_bury(struct spool *s, int64_t first, int64_t last, int64_t stage, struct str reason) NODISCARD;
 int spool_want(struct spool *s, int64_t first, int64_t last, int64_t *count) NODISCARD;
-int spool_revive(struct spool *s, int64_t *count) NODISCARD; /* those that are wanted; cheap when none is */
+/* Those that are wanted and lack some of `needed`; *idle: how many were wanted in vain, and are so no more, for who has
+ * refused them is not configured. Cheap when none is wanted. */
+int spool_revive(struct spool *s, int64_t needed, int64_t *count, int64_t *idle) NODISCARD;
 int spool_commit(struct spool *s) NODISCARD;
 void spool_rollback(struct spool *s);
 
@@ -107,8 +110,9 @@ int spool_scan_open(struct spool *s, int64_t first, int64_t last,
 int spool_next(struct spool *s, struct record *r) NODISCARD;
 void spool_scan_end(struct spool *s);
 
-/* The same for dead letters, the one that was buried first comes first. */
-int spool_scan_letters(struct spool *s, int64_t first, int64_t last) NODISCARD;
+/* The same for n dead letters at most, the one that was buried first comes first: those behind the place `after`, 0 for
+ * the first. Until its end the log cannot be moved into the file: who looks page by page does not make it grow. */
+int spool_scan_letters(struct spool *s, int64_t after, int64_t n) NODISCARD;
 int spool_next_letter(struct spool *s, struct spool_letter *l) NODISCARD;
 void spool_scan_letters_end(struct spool *s);
 

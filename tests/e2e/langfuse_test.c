@@ -175,6 +175,97 @@ Test(langfuse, dead_letters_by_command)
     e2e_end(e);
 }
 
+/* A server that fails at one of them for ever, or a proxy that does not let it through: the others arrive at their pace,
+ * and so does that one when the server is mended. */
+Test(langfuse, one_record_that_always_fails)
+{
+    static const char *const behaviours[] = {
+        "{\"status\":500,\"route\":\"otel\",\"containing\":\"veneno\"}",
+        "{\"status\":403,\"route\":\"otel\",\"containing\":\"veneno\"}",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(behaviours); i++) {
+        struct e2e *e = e2e_new();
+        e2e_tell(&e->langfuse, "/_admin/behaviour", behaviours[i]);
+        e2e_env(e, "LANGFUSE_FLUSH_INTERVAL", "1");
+        e2e_start(e);
+        ask_some(e, 3);
+        struct http_reply r = e2e_ask(e, "ana", "¿veneno?", NULL);
+        cr_assert_eq(r.status, 200);
+        http_reply_free(&r);
+        ask_some(e, 3);
+        E2E_WAIT(100, e2e_stat(&e->langfuse, "traces") == 6);
+        E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, "atalaya_spool_records") == 1);
+        ask_some(e, 3);
+        E2E_WAIT(100, e2e_stat(&e->langfuse, "traces") == 9);
+        cr_assert_eq(e2e_metric(e->telemetry_port, "atalaya_dead_letters"), 0);
+        e2e_tell(&e->langfuse, "/_admin/behaviour", "{}");
+        expect_all(e, 10);
+        e2e_end(e);
+    }
+}
+
+Test(langfuse, endless_answers)
+{
+    struct e2e *e = e2e_new();
+
+    e2e_tell(&e->langfuse, "/_admin/behaviour", "{\"padding\":12000000}");
+    e2e_start(e);
+    ask_some(e, 2);
+    expect_all(e, 2);
+    e2e_end(e);
+}
+
+/* P8: e2e_end() looks for both in the logs. */
+Test(langfuse, a_server_that_repeats_what_it_is_sent)
+{
+    struct e2e *e = e2e_new();
+    struct buf out = BUF_INIT(1024u * 1024);
+
+    e2e_tell(&e->langfuse, "/_admin/behaviour",
+             "{\"status\":400,\"route\":\"otel\",\"says\":\"Failed to parse '" E2E_CANARY
+             "' of " E2E_LF_SECRET "\"}");
+    e2e_start(e);
+    ask_some(e, 1);
+    E2E_WAIT(60, e2e_metric(e->telemetry_port, "atalaya_dead_letters") == 1);
+    cr_assert_eq(run(e, "telemetry", "dead-letters", NULL, &out), 0, "%s", out.data);
+    cr_assert(strstr(out.data, "400 Failed to parse '…-…' of [key]"), "%s", out.data);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, "\"reason\":\"Failed to parse\""));
+    buf_free(&out);
+    e2e_end(e);
+}
+
+/* fake-langfuse is both, and refuses what is for the OTLP backend. Without that one nothing is sent to the other, and
+ * nothing vanishes. */
+Test(langfuse, a_destination_that_is_gone)
+{
+    static const char rejected[] = "atalaya_rejected_records_total{destination=\"otlp\",reason=\"refused\"}";
+    struct e2e *e = e2e_new();
+    struct buf out = BUF_INIT(1024u * 1024);
+
+    e2e_tell(&e->langfuse, "/_admin/behaviour",
+             "{\"status\":422,\"route\":\"otel\",\"containing\":\"gen_ai.provider.name\"}");
+    e2e_env(e, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:%u/api/public/otel/v1/traces",
+            e->langfuse.port);
+    e2e_start(e);
+    ask_some(e, 1);
+    E2E_WAIT(60, e2e_metric(e->telemetry_port, rejected) == 1);
+    E2E_WAIT(60, e2e_stat(&e->langfuse, "traces") == 1);
+    cr_assert_eq(e2e_metric(e->telemetry_port, "atalaya_upload_enabled{destination=\"otlp\"}"), 1);
+    cr_assert_eq(e2e_stop(e), 0);
+    e2e_env(e, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", NULL);
+    e2e_start(e);
+    cr_assert_eq(e2e_metric(e->telemetry_port, "atalaya_upload_enabled{destination=\"otlp\"}"), 0);
+    cr_assert_eq(run(e, "telemetry", "replay", "--all", &out), 0, "%s", out.data);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, "dead letters stay: the destination"));
+    cr_assert_eq(run(e, "telemetry", "dead-letters", NULL, &out), 0, "%s", out.data);
+    cr_assert(strstr(out.data, "  otlp      refused  422 "), "%s", out.data);
+    cr_assert_eq(e2e_metric(e->telemetry_port, "atalaya_dead_letters"), 1);
+    cr_assert_eq(e2e_stat(&e->langfuse, "spans_raw"), 1);
+    buf_free(&out);
+    e2e_end(e);
+}
+
 /* CAPTURE_CONTENT and REDACT: not in the spool, not in Langfuse; the client's answer is whole. */
 Test(langfuse, what_is_taken_out_is_nowhere)
 {

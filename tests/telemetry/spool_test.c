@@ -59,6 +59,13 @@ static size_t count_files(const char *dir, const char *prefix)
     return n;
 }
 
+static int revive(struct spool *s, int64_t *n)
+{
+    int64_t idle = 0;
+
+    return spool_revive(s, RECORD_EVERYWHERE, n, &idle);
+}
+
 static void bury(struct spool *s, int64_t first, int64_t last, const char *reason, int64_t want)
 {
     int64_t n = 0;
@@ -387,7 +394,7 @@ static void expect_goes_on(const char *dir, int64_t records, int64_t letters)
     bury(s, spool_last(s), spool_last(s), "refused", 1);
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_want(s, 1, INT64_MAX, &n), 0);
-    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(revive(s, &n), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect_eq(n, letters + 1);
     cr_assert_eq(spool_scan(s, spool_last(s), spool_last(s)), 0);
@@ -678,7 +685,7 @@ Test(spool, dead_letters_come_back)
     cr_expect_eq(read_all(s, &first, &last), 3);
     cr_expect_eq(first, 2);
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(revive(s, &n), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect_eq(n, 0, "nobody has asked for any");
 
@@ -687,7 +694,7 @@ Test(spool, dead_letters_come_back)
     cr_assert_eq(spool_want(tool, 5, 99, &n), 0);
     cr_assert_eq(spool_commit(tool), 0);
     cr_expect_eq(n, 1);
-    cr_assert_eq(spool_scan_letters(tool, 1, 99), 0);
+    cr_assert_eq(spool_scan_letters(tool, 0, 99), 0);
     expect_letter(tool, 4, 4, "no such project", false);
     expect_letter(tool, 5, 5, "no such project", true);
     expect_letter(tool, 1, 1, "model: too long", false);
@@ -699,7 +706,7 @@ Test(spool, dead_letters_come_back)
     s = support_spool(dir, PLENTY);
     cr_expect(spool_records(s) == 3 && spool_letters(s) == 3);
     cr_assert_eq(spool_begin(s), 0);
-    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(revive(s, &n), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect(n == 1 && spool_records(s) == 4 && spool_letters(s) == 2 && spool_last(s) == 7);
     struct record r;
@@ -707,6 +714,87 @@ Test(spool, dead_letters_come_back)
     cr_assert_eq(spool_next(s, &r), 1);
     cr_expect_eq(number_of(&r), 5);
     spool_scan_end(s);
+    spool_free(s);
+}
+
+/* 0: the log has been moved into the file and is empty; 1: somebody reads what is in it. */
+static int tidied(const char *dir)
+{
+    char path[SUPPORT_DIR_SIZE + 16];
+    sqlite3_stmt *st = NULL;
+    sqlite3 *db = NULL;
+
+    snprintf(path, sizeof path, "%s/spool.db", dir);
+    cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
+    cr_assert_eq(sqlite3_prepare_v2(db, "PRAGMA wal_checkpoint(TRUNCATE)", -1, &st, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_step(st), SQLITE_ROW);
+    int busy = sqlite3_column_int(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return busy;
+}
+
+/* Who looks page by page holds up nobody: the log can be moved into the file between two of them. */
+Test(spool, dead_letters_are_read_in_pages)
+{
+    char dir[SUPPORT_DIR_SIZE];
+    struct spool *tool = NULL;
+    struct spool_letter l;
+    int64_t after = 0, n = 0;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 10);
+    bury(s, 6, 10, "late ones first", 5);
+    bury(s, 1, 5, "then the others", 5);
+    cr_assert_eq(spool_look(&tool, dir), 0);
+    for (int page = 0; page < 4; page++) {
+        cr_assert_eq(spool_scan_letters(tool, after, 3), 0);
+        for (; spool_next_letter(tool, &l) == 1; n++) {
+            support_put(s, 11, 11);
+            cr_expect_eq(tidied(dir), 1, "it is being read");
+            cr_expect_eq(l.record.seq, n < 5 ? 6 + n : n - 4);
+            after = l.place;
+        }
+        spool_scan_letters_end(tool);
+        cr_expect_eq(n, page < 3 ? 3 * (page + 1) : 10);
+        cr_expect_eq(tidied(dir), 0, "page %d", page);
+    }
+    spool_free(tool);
+    spool_free(s);
+}
+
+/* For whom they are: what nobody that is there would take stays, and is not wanted any more. */
+Test(spool, dead_letters_of_who_is_gone_stay)
+{
+    static const int64_t stages[] = {RECORD_IN_LANGFUSE, RECORD_EXPORTED, RECORD_NEW};
+    char dir[SUPPORT_DIR_SIZE];
+    int64_t n, idle;
+    struct spool_letter l;
+
+    support_dir(dir);
+    struct spool *s = support_spool(dir, PLENTY);
+    support_put(s, 1, 3);
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(spool_begin(s), 0);
+        cr_assert_eq(spool_bury(s, i + 1, i + 1, stages[i], str_of("refused")), 0);
+        cr_assert_eq(spool_delete(s, i + 1, i + 1, &n), 0);
+        cr_assert_eq(spool_want(s, i + 1, i + 1, &n), 0);
+        cr_assert_eq(spool_commit(s), 0);
+    }
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_revive(s, RECORD_IN_LANGFUSE, &n, &idle), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(n == 2 && idle == 1 && spool_records(s) == 2 && spool_letters(s) == 1);
+    cr_assert_eq(spool_scan_letters(s, 0, 9), 0);
+    cr_assert_eq(spool_next_letter(s, &l), 1);
+    cr_expect(l.record.seq == 1 && !l.wanted);
+    spool_scan_letters_end(s);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_want(s, 1, 1, &n), 0);
+    cr_assert_eq(spool_revive(s, 0, &n, &idle), 0);
+    cr_assert_eq(spool_commit(s), 0);
+    cr_expect(n == 0 && idle == 1 && spool_letters(s) == 1, "nobody at all is there");
     spool_free(s);
 }
 
@@ -725,13 +813,13 @@ Test(spool, the_dead_are_in_the_transaction)
     cr_expect(spool_records(s) == 0 && spool_bytes(s) == 0);
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_want(s, 1, 3, &n), 0);
-    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(revive(s, &n), 0);
     cr_expect(n == 3 && spool_letters(s) == 0);
     spool_rollback(s);
     cr_expect(spool_letters(s) == 3 && spool_records(s) == 0);
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_want(s, 2, 3, &n), 0);
-    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(revive(s, &n), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect_eq(read_all(s, &first, &last), 2);
     cr_expect_eq(first, 2);
@@ -739,7 +827,7 @@ Test(spool, the_dead_are_in_the_transaction)
     bury(s, 1, 99, "again", 2);
     cr_assert_eq(spool_begin(s), 0);
     cr_assert_eq(spool_want(s, 1, INT64_MAX, &n), 0);
-    cr_assert_eq(spool_revive(s, &n), 0);
+    cr_assert_eq(revive(s, &n), 0);
     cr_assert_eq(spool_commit(s), 0);
     cr_expect(n == 3 && spool_bytes(s) == bytes && spool_letters(s) == 0);
     spool_free(s);

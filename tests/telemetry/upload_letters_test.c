@@ -1,8 +1,16 @@
 /* What is refused for good, what sampling keeps away, and how it comes back (P3). */
 #include <criterion/criterion.h>
+#include <criterion/redirect.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "telemetry/letters.h"
 #include "tests/e2e/process.h"
@@ -14,7 +22,7 @@ static char *the_letter(struct bench *b, int64_t stage)
     struct spool_letter l;
 
     cr_assert_eq(spool_letters(b->spool), 1);
-    cr_assert_eq(spool_scan_letters(b->spool, 1, INT64_MAX), 0);
+    cr_assert_eq(spool_scan_letters(b->spool, 0, 99), 0);
     cr_assert_eq(spool_next_letter(b->spool, &l), 1);
     cr_expect_eq(l.record.stage, stage);
     char *reason = strndup(l.reason.p, l.reason.n);
@@ -39,6 +47,18 @@ static void revived(void *arg)
     upload_wake(b->upload);
 }
 
+static bool is_not_wanted(void *arg)
+{
+    const struct bench *b = arg;
+    struct spool_letter l;
+
+    cr_assert_eq(spool_scan_letters(b->spool, 0, 1), 0);
+    cr_assert_eq(spool_next_letter(b->spool, &l), 1, "it is still there");
+    bool wanted = l.wanted;
+    spool_scan_letters_end(b->spool);
+    return !wanted;
+}
+
 static void broken(void *arg, int error)
 {
     (void)arg;
@@ -47,7 +67,12 @@ static void broken(void *arg, int error)
 
 static void watch(struct bench *b, struct letters *l)
 {
-    *l = (struct letters){.loop = b->loop, .spool = b->spool, .revived = revived, .broken = broken, .arg = b};
+    *l = (struct letters){.loop = b->loop,
+                          .spool = b->spool,
+                          .needed = b->conf.needed,
+                          .revived = revived,
+                          .broken = broken,
+                          .arg = b};
     letters_watch(l);
 }
 
@@ -117,12 +142,13 @@ Test(upload_letters, commands)
     bench_behave(b, "{\"status\":400,\"route\":\"otel\"}");
     bench_put(b, 1, 3);
     bench_wait(b, REFUSED, 3);
-    run(b, "--dead-letters", NULL, 0, "00000000000000000000000000000002  refused  400 {\"message\"");
+    run(b, "--dead-letters", NULL, 0,
+        "00000000000000000000000000000002  langfuse  refused  400 {\"message\"");
     run(b, "--replay", NULL, 64, "which dead letters?");
     run(b, "--replay", "x", 64, "'x' is no number of a dead letter");
     run(b, "--replay", "77", 1, "there is no dead letter 77");
     run(b, "--replay", "2", 0, "1 dead letter will be sent again");
-    run(b, "--dead-letters", NULL, 0, "00000000000000000000000000000002  replay ");
+    run(b, "--dead-letters", NULL, 0, "00000000000000000000000000000002  langfuse  replay ");
     bench_behave(b, "{}");
     watch(b, &l);
     bench_wait(b, UPLOADED, 1);
@@ -132,6 +158,134 @@ Test(upload_letters, commands)
     run(b, "--dead-letters", NULL, 0, "no dead letters");
     letters_stop(&l);
     bench_end(b);
+}
+
+static bool tidied(const char *dir)
+{
+    char path[SUPPORT_DIR_SIZE + 16];
+    sqlite3_stmt *st = NULL;
+    sqlite3 *db = NULL;
+
+    snprintf(path, sizeof path, "%s/spool.db", dir);
+    cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
+    cr_assert_eq(sqlite3_prepare_v2(db, "PRAGMA wal_checkpoint(TRUNCATE)", -1, &st, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_step(st), SQLITE_ROW);
+    bool free = sqlite3_column_int(st, 0) == 0;
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return free;
+}
+
+static void bury(struct spool *s, unsigned last, struct str reason)
+{
+    int64_t n = 0;
+
+    support_put(s, 1, last);
+    cr_assert_eq(spool_begin(s), 0);
+    cr_assert_eq(spool_bury(s, 1, last, RECORD_EXPORTED, reason), 0);
+    cr_assert_eq(spool_delete(s, 1, last, &n), 0);
+    cr_assert_eq(spool_commit(s), 0);
+}
+
+/* What the pipe holds when nothing more goes into it. */
+static int wait_until_stuck(int fd)
+{
+    int64_t until = clock_ms() + SUPPORT_PATIENCE_MS;
+    int held = 0, before = -1;
+
+    while (held != before || held < 60000) {
+        cr_assert_lt(clock_ms(), until, "%d bytes", held);
+        before = held;
+        poll(NULL, 0, 100);
+        cr_assert_eq(ioctl(fd, FIONREAD, &held), 0);
+    }
+    return held;
+}
+
+/* As long as somebody leafs through them the spool goes on tidying itself. */
+Test(upload_letters, are_leafed_through)
+{
+    char dir[SUPPORT_DIR_SIZE], program[4096], state[SUPPORT_DIR_SIZE + 32], fifo[SUPPORT_DIR_SIZE + 8];
+    char reason[300], page[4096];
+    const char *const argv[] = {program, "--dead-letters", NULL}, *const env[] = {state, NULL};
+    int status = 0, lines = 0;
+
+    support_dir(dir);
+    snprintf(program, sizeof program, "%s/atalaya-telemetry", getenv("ATALAYA_BIN"));
+    snprintf(state, sizeof state, "ATALAYA_STATE_DIR=%s", dir);
+    snprintf(fifo, sizeof fifo, "%s/pipe", dir);
+    memset(reason, '.', sizeof reason);
+    struct spool *s = support_spool(dir, 1024 * (int64_t)MIB);
+    bury(s, 1000, (struct str){reason, sizeof reason});
+    cr_assert_eq(mkfifo(fifo, 0600), 0);
+    int fd = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    cr_assert_geq(fd, 0);
+    pid_t pid = process_start(argv, env, dir, fifo, "/dev/null");
+    wait_until_stuck(fd);
+    support_put(s, 1, 10);
+    cr_expect(tidied(dir), "the log can be moved into the file");
+    cr_assert_eq(fcntl(fd, F_SETFL, 0), 0);
+    for (ssize_t n; (n = read(fd, page, sizeof page)) > 0;)
+        for (ssize_t i = 0; i < n; i++)
+            lines += page[i] == '\n';
+    cr_expect_eq(lines, 1001, "%d lines", lines);
+    while (!process_ended(pid, &status))
+        poll(NULL, 0, 5);
+    cr_expect_eq(status, 0);
+    close(fd);
+    spool_free(s);
+}
+
+/* Its destination is gone: it is not sent to the other, it does not vanish, and it is there for the day that the first
+ * comes back. */
+Test(upload_letters, for_a_destination_that_is_gone)
+{
+    struct bench *b = bench_start(10, bench_plain);
+    struct letters l;
+    int64_t n = 0;
+
+    support_put(b->spool, 1, 1);
+    cr_assert_eq(spool_begin(b->spool), 0);
+    cr_assert_eq(spool_bury(b->spool, 1, 1, RECORD_IN_LANGFUSE, str_of("400 no")), 0);
+    cr_assert_eq(spool_delete(b->spool, 1, 1, &n), 0);
+    cr_assert_eq(spool_commit(b->spool), 0);
+    run(b, "--dead-letters", NULL, 0, "  otlp      refused  400 no");
+    run(b, "--replay", "--all", 0, "if who has refused it is still configured");
+    run(b, "--dead-letters", NULL, 0, "  otlp      replay   400 no");
+    watch(b, &l);
+    support_run(b->loop, is_not_wanted, b);
+    cr_expect_eq(spool_records(b->spool), 0);
+    cr_expect_eq(bench_stat(b, "spans_raw"), 0);
+    run(b, "--dead-letters", NULL, 0, "  otlp      refused  400 no");
+    letters_stop(&l);
+    bench_end(b);
+}
+
+/* P8: a server that says again what it was told. Neither the log nor the command shows our keys, nor anybody's words. */
+Test(upload_letters, a_server_that_repeats_what_it_is_sent, .init = cr_redirect_stdout)
+{
+    struct bench *b = bench_start(10, bench_plain);
+    char line[1024] = "";
+
+    bench_behave(b, "{\"status\":400,\"route\":\"otel\",\"says\":\"Failed to parse 'azafran 1' of "
+                    "cGstbGYtdGVzdDpzay1sZi10ZXN0,"
+                    " sk-lf-test and pk-lf-test\"}");
+    struct event e = support_event(1);
+    e.question = str_of("azafran 1");
+    bench_put_event(b, &e);
+    bench_wait(b, REFUSED, 1);
+    char *reason = the_letter(b, RECORD_EXPORTED);
+    cr_expect_str_eq(reason, "400 Failed to parse 'azafran 1' of [key], [key] and [key]");
+    free(reason);
+    run(b, "--dead-letters", NULL, 0, "400 Failed to parse '… 1' of [key], [key] and [key]");
+    bench_end(b);
+    fflush(stdout);
+    FILE *said = cr_get_redirected_stdout();
+    while (fgets(line, sizeof line, said) && !strstr(line, "refuses a record"))
+        ;
+    cr_expect(strstr(line, "\"status\":400,\"reason\":\"Failed to parse\"}"), "%s", line);
+    cr_expect_null(strstr(line, "azafran"));
+    cr_expect_null(strstr(line, "-lf-test"));
 }
 
 Test(upload_letters, no_spool_yet)

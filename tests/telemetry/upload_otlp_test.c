@@ -170,7 +170,7 @@ Test(upload_otlp, a_letter_of_one)
     struct bench *b = bench_start(10, bench_plain);
     struct fixture second = fixture_start("fake-langfuse", bench_plain);
     struct other o;
-    int64_t n;
+    int64_t n, idle;
 
     b->conf.needed = RECORD_EVERYWHERE;
     bench_restart(b);
@@ -184,7 +184,7 @@ Test(upload_otlp, a_letter_of_one)
     cr_expect_eq(spool_letters(b->spool), 1);
     cr_assert_eq(spool_begin(b->spool), 0);
     cr_assert_eq(spool_want(b->spool, 1, 1, &n), 0);
-    cr_assert_eq(spool_revive(b->spool, &n), 0);
+    cr_assert_eq(spool_revive(b->spool, RECORD_EVERYWHERE, &n, &idle), 0);
     cr_assert_eq(spool_commit(b->spool), 0);
     upload_wake(b->upload);
     upload_wake(o.upload);

@@ -553,7 +553,7 @@ Test(upload, a_record_that_always_fails_holds_up_nobody, .timeout = 120)
         wait_in_a_hurry(b, REJECTED("langfuse", "failed"), i < 4);
         support_run(b->loop, bench_spool_is_empty, b);
         cr_assert_eq(spool_letters(b->spool), 1, "case %zu", i);
-        cr_assert_eq(spool_scan_letters(b->spool, 1, INT64_MAX), 0);
+        cr_assert_eq(spool_scan_letters(b->spool, 0, 99), 0);
         cr_assert_eq(spool_next_letter(b->spool, &l), 1);
         cr_expect_eq(l.record.seq, 7);
         cr_expect_eq(strncmp(l.reason.p, cases[i].reason, strlen(cases[i].reason)), 0, "%s", l.reason.p);
