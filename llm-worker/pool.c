@@ -280,9 +280,9 @@ void pool_learn(struct pool *p, struct pass *pass, const struct verdict *v, uint
     learn_health(m, pass, v, now);
 }
 
-void pool_took(struct pool *p, const struct pass *pass, bool stream)
+void pool_took(struct pool *p, const struct pass *pass, bool stream, bool ended)
 {
-    latency_add(&p->members[pass->member].latency[stream], (clock_us() - pass->started_us) / 1000);
+    latency_add(&p->members[pass->member].latency[stream], (clock_us() - pass->started_us) / 1000, ended);
 }
 
 int64_t pool_p95(const struct pool *p, size_t member, bool stream)

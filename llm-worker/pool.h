@@ -63,8 +63,8 @@ bool pool_may_repeat(struct pool *p, size_t member); /* takes it out of the budg
 /* What a call came to, said inside `done`; tokens: that it used, 0 when that is not known. */
 void pool_learn(struct pool *p, struct pass *pass, const struct verdict *v, uint64_t tokens);
 
-/* For LLM_HEDGE: a call has now taken as long as it does until its answer, or the first piece of it. */
-void pool_took(struct pool *p, const struct pass *pass, bool stream);
+/* For LLM_HEDGE: a call has now taken as long as it does until its answer, or the first piece of it; or is ended before. */
+void pool_took(struct pool *p, const struct pass *pass, bool stream, bool ended);
 int64_t pool_p95(const struct pool *p, size_t member, bool stream); /* of that; -1: too little is known */
 
 void pool_set_workers(struct pool *p,

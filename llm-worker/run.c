@@ -210,6 +210,8 @@ static void note_attempt(struct leg *leg, const struct call_result *res, enum ou
     struct run *r = leg->run;
 
     r->tries[leg->pass.member]++;
+    if (outcome == OUTCOME_CANCELLED && leg != r->winner)
+        pool_took(r->host->pool, &leg->pass, leg->stream != NULL, true);
     trail_add(&r->trail, target_of(r, leg), r->model.len ? r->model.data : NULL, outcome, res, code,
               leg->pass.started_us, leg->pass.started_us - leg->ready_us, leg != r->legs);
 }
@@ -413,7 +415,7 @@ static void have_answer(struct leg *leg, const struct call_result *res)
         try_again_or_fail(leg, &v, res->body);
         return;
     }
-    pool_took(r->host->pool, &leg->pass, false);
+    pool_took(r->host->pool, &leg->pass, false, false);
     end(other(leg));
     if (r->chat)
         succeed_chat(leg, &c, res->body);
@@ -509,7 +511,7 @@ static void on_emit(void *arg, struct str text, struct str bytes)
 
     if (!r->winner) {
         r->winner = leg;
-        pool_took(r->host->pool, &leg->pass, true);
+        pool_took(r->host->pool, &leg->pass, true, false);
         if (is_busy(other(leg)))
             loop_timer_set(r->host->loop, &r->loser, clock_ms());
     }

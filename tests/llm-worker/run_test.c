@@ -182,7 +182,7 @@ static void start(const struct job *m)
     host.pool = pool_new(loop, &conf);
     if (conf.hedge) /* every call is a slow one */
         for (int i = 0; i < 40; i++)
-            pool_took(host.pool, &(struct pass){.started_us = clock_us()}, m->stream);
+            pool_took(host.pool, &(struct pass){.started_us = clock_us()}, m->stream, false);
     run = run_new(&host, m);
     run_start(run, m->budget_ms);
     on_look(NULL);
