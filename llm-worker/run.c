@@ -36,6 +36,11 @@ static bool is_busy(const struct leg *leg)
 
 /* Results. */
 
+static void set_cost(struct job *to, const struct prices *prices)
+{
+    to->has_cost = to->has_cost && prices_cost(prices, prices_today(), to, &to->cost_usd);
+}
+
 /* Reports; the run may be gone then. */
 static void finish(struct run *r, const struct leg *leg, struct job *result)
 {
@@ -46,8 +51,7 @@ static void finish(struct run *r, const struct leg *leg, struct job *result)
     if (!result->model.n)
         result->model =
             r->model.len ? buf_str(&r->model) : str_of(r->trail.n ? target_of(r, leg)->model : conf->model);
-    result->has_cost =
-        result->has_cost && prices_cost(conf->prices, prices_today(), result, &result->cost_usd);
+    set_cost(result, conf->prices);
     r->host->over(r->host->arg, r, result);
 }
 
@@ -216,10 +220,34 @@ static void note_attempt(struct leg *leg, const struct call_result *res, enum ou
               leg->pass.started_us, leg->pass.started_us - leg->ready_us, leg != r->legs);
 }
 
+/* Of a call that is ended because the other one was taken: its usage is beside the result's. */
+static void note_loser(struct leg *leg, const struct call_result *res)
+{
+    struct run *r = leg->run;
+    struct event_attempt *a = &r->trail.events[r->trail.n];
+    struct stream_summary sum = {.said.pieces = 0};
+    struct job used = {.has_usage = false};
+
+    note_attempt(leg, res, OUTCOME_CANCELLED, "");
+    if (leg->stream) {
+        sum = stream_summary(leg->stream);
+        set_usage(&used, &sum.whole);
+    }
+    estimate_usage(&used, leg, &sum.said);
+    if (!used.model.n)
+        used.model = a->model;
+    a->prompt_tokens = used.prompt_tokens;
+    a->completion_tokens = used.completion_tokens;
+    a->usage_estimated = used.usage_estimated;
+    set_cost(&used, r->host->conf->prices);
+    a->has_cost = used.has_cost;
+    a->cost_usd = used.cost_usd;
+}
+
 static void end(struct leg *leg)
 {
     if (leg->pass.call)
-        note_attempt(leg, NULL, OUTCOME_CANCELLED, "");
+        note_loser(leg, NULL);
     pool_cancel(&leg->pass);
     loop_timer_clear(leg->run->host->loop, &leg->tail);
 }
@@ -454,6 +482,15 @@ static void turn_did_not_come(struct leg *leg)
         fail_without_upstream(r);
 }
 
+/* Its stream has been ended from inside a piece, because the other one had won. */
+static void lose(struct leg *leg, const struct call_result *res)
+{
+    struct verdict v = {.outcome = OUTCOME_CANCELLED, .code = "", .type = ""};
+
+    note_loser(leg, res);
+    pool_learn(leg->run->host->pool, &leg->pass, &v, 0);
+}
+
 static void on_result(void *arg, const struct call_result *res)
 {
     struct leg *leg = arg;
@@ -464,7 +501,7 @@ static void on_result(void *arg, const struct call_result *res)
     if (!res)
         turn_did_not_come(leg);
     else if (r->winner && r->winner != leg)
-        (void)judge(leg, res, OUTCOME_CANCELLED, &(struct openai_error){.code = ""}, 0);
+        lose(leg, res);
     else if (leg->stream)
         have_stream(leg, res);
     else
@@ -587,12 +624,13 @@ void run_refuse(struct run *r, const char *word, const char *text)
 void run_stop(struct run *r)
 {
     struct job result = {.kind = JOB_FAILED};
+    struct leg *told = r->winner ? r->winner : &r->legs[!r->legs->pass.call];
 
-    for (size_t i = 0; i < ARRAY_LEN(r->legs); i++)
-        if (r->legs[i].pass.call) {
-            estimate_usage(&result, &r->legs[i], &(struct estimate){.pieces = 0});
-            note_attempt(&r->legs[i], NULL, OUTCOME_CANCELLED, "");
-        }
+    end(other(told));
+    if (told->pass.call) {
+        estimate_usage(&result, told, &(struct estimate){.pieces = 0});
+        note_attempt(told, NULL, OUTCOME_CANCELLED, "");
+    }
     fail_with(r, &result, "cancelled",
               r->winner ? "stopped in the middle of the answer" : "stopped before the provider had answered");
 }

@@ -10,7 +10,8 @@
  *          A call that takes longer than most is joined by a second one, if that is wanted (LLM_HEDGE): whichever has
  *          something for the client first wins, and the other one is ended.
  *          The pieces of a stream are handed on as they come; after the first of them there is no other try. A call that
- *          is ended before the provider has said what it used is accounted by an estimate.
+ *          is ended before the provider has said what it used is accounted by an estimate; the loser of two beside the
+ *          answer, with its attempt.
  *
  * Owner    whoever has called run_new(); run_free() ends what is under way without a word. The chunk or result given to
  *          the host is borrowed until it returns; it may free the run with the result.

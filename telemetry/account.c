@@ -150,6 +150,33 @@ static void add_kinds(struct metrics *m, enum metric id, const char *model, cons
     metrics_add(m, id, METRIC_WITH("reasoning", model), (double)u->reasoning);
 }
 
+static void add_cost(struct metrics *m, const char *model, bool has, double usd)
+{
+    if (has && usage_is_cost(usd))
+        metrics_add(m, METRIC_COST, METRIC_WITH(model), usd);
+}
+
+/* What the losers of hedges have used, beside what the event tells; how many tokens that is. */
+static uint64_t count_losers(struct metrics *m, const struct event *e)
+{
+    const struct event_attempt *a = e->attempts.items;
+    char buf[NAME_SIZE];
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < e->attempts.n; i++) {
+        const struct usage u = {.input = a[i].prompt_tokens, .output = a[i].completion_tokens};
+        const char *model = name(buf, a[i].model, "other");
+        if (u.input + u.output == 0)
+            continue;
+        sum += u.input + u.output;
+        add_kinds(m, METRIC_TOKENS, model, &u);
+        if (a[i].usage_estimated)
+            add_kinds(m, METRIC_TOKENS_ESTIMATED, model, &u);
+        add_cost(m, model, a[i].has_cost, a[i].cost_usd);
+    }
+    return sum;
+}
+
 static void count_tokens(struct metrics *m, const struct event *e)
 {
     struct usage u =
@@ -158,7 +185,6 @@ static void count_tokens(struct metrics *m, const struct event *e)
     const char *model = name(buf, e->model, "other");
     const char *asked = name(asked_buf, asked_model(e), "");
 
-    metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)e->total_tokens, NULL);
     add_kinds(m, METRIC_TOKENS, model, &u);
     if (e->usage_estimated) {
         add_kinds(m, METRIC_TOKENS_ESTIMATED, model, &u);
@@ -170,12 +196,16 @@ static void count_tokens(struct metrics *m, const struct event *e)
                     (double)e->completion_tokens, NULL);
 }
 
-static void count_cost(struct metrics *m, const struct event *e)
+static void count_usage(struct metrics *m, const struct event *e)
 {
+    uint64_t tokens = count_losers(m, e);
     char model[NAME_SIZE];
 
-    if (e->has_cost && usage_is_cost(e->cost_usd))
-        metrics_add(m, METRIC_COST, METRIC_WITH(name(model, e->model, "other")), e->cost_usd);
+    if (e->has_usage || tokens)
+        metrics_observe(m, METRIC_LLM_TOKENS, METRIC_PLAIN, (double)(e->total_tokens + tokens), NULL);
+    if (e->has_usage)
+        count_tokens(m, e);
+    add_cost(m, name(model, e->model, "other"), e->has_cost, e->cost_usd);
 }
 
 static void observe_score(struct metrics *m, const char *which, double value)
@@ -219,9 +249,7 @@ static void count_request(struct metrics *m, const struct event *e)
     if (e->cache.n) /* its call counts where it was made */
         return;
     count_attempts(m, e);
-    if (e->has_usage)
-        count_tokens(m, e);
-    count_cost(m, e);
+    count_usage(m, e);
 }
 
 static void count_feedback(struct metrics *m, const struct event *e)

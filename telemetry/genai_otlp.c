@@ -143,6 +143,7 @@ static void add_generation(struct otlp *o, const struct trace_conf *c, const str
 static void add_attempt(struct otlp *o, const struct trace *t, size_t index)
 {
     const struct event_attempt *a = &t->attempts[index];
+    struct record used;
     char id[ID_SPAN_SIZE];
 
     trace_attempt_id(id, t, index);
@@ -156,6 +157,10 @@ static void add_attempt(struct otlp *o, const struct trace *t, size_t index)
         otlp_int(o, "http.response.status_code", (int64_t)a->status);
     otlp_text(o, "atalaya.upstream_id", a->upstream_id.p);
     otlp_text(o, "atalaya.upstream", a->upstream.p);
+    if (trace_attempt_usage(t, index, &used)) {
+        otlp_text(o, "gen_ai.request.model", used.model.p);
+        put_usage(o, &used);
+    }
     if (trace_attempt_failed(t, index))
         put_error(o, a->code.n ? a->code.p : a->outcome.p, a->outcome.p);
     otlp_end(o);

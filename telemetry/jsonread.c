@@ -33,6 +33,7 @@ int jsonread_attempts(struct str text, struct event_attempt *a, size_t max, size
     }
     json_array_foreach(array, i, item)
     {
+        const json_t *cost = json_object_get(item, "cost_usd");
         if (i == max)
             break;
         a[i] = (struct event_attempt){
@@ -44,6 +45,12 @@ int jsonread_attempts(struct str text, struct event_attempt *a, size_t max, size
             .upstream_id = text_of(json_object_get(item, "upstream_id")),
             .code = text_of(json_object_get(item, "code")),
             .upstream = text_of(json_object_get(item, "upstream")),
+            .model = text_of(json_object_get(item, "model")),
+            .prompt_tokens = (uint64_t)int_of(item, "prompt_tokens"),
+            .completion_tokens = (uint64_t)int_of(item, "completion_tokens"),
+            .usage_estimated = json_is_true(json_object_get(item, "usage_estimated")),
+            .has_cost = json_is_number(cost),
+            .cost_usd = json_number_value(cost),
         };
         *n = i + 1;
     }

@@ -215,10 +215,9 @@ static void put_trace(struct buf *out, const struct trace_conf *c, const struct 
 }
 
 /* `usage` is for Langfuse 2, the two others are for 3: what both have is the same there, the finer one wins. */
-static void put_usage(struct buf *out, const struct trace *t)
+static void put_usage(struct buf *out, const struct record *r)
 {
-    const struct record *r = t->record;
-    struct usage u = trace_usage(t);
+    struct usage u = trace_usage(r);
 
     if (r->has_usage || r->has_cost) {
         json_key(out, "usage");
@@ -304,7 +303,7 @@ static void put_generation(struct buf *out, const struct trace_conf *c, const st
     put_words(out, "input", r->question, r->chat);
     put_words(out, "output", r->answer, r->chat);
     put_model(out, c, t);
-    put_usage(out, t);
+    put_usage(out, r);
     put_generation_metadata(out, t);
     if (record_failed(r)) {
         put_text(out, "level", "ERROR");
@@ -316,14 +315,20 @@ static void put_generation(struct buf *out, const struct trace_conf *c, const st
 static void put_attempt(struct buf *out, const struct trace_conf *c, const struct trace *t, size_t index)
 {
     const struct event_attempt *a = &t->attempts[index];
+    struct record used;
+    bool has_used = trace_attempt_usage(t, index, &used);
     char id[ID_SPAN_SIZE], name[32];
 
     trace_attempt_id(id, t, index);
     snprintf(name, sizeof name, "attempt-%zu", index + 1);
-    begin_event(out, t->record, "span-create", name);
+    begin_event(out, t->record, has_used ? "generation-create" : "span-create", name);
     put_observation(out, c, t->record, str_of(id), TRACE_ATTEMPT_NAME, t->record->generation_id);
     put_time(out, "startTime", a->start_us);
     put_time(out, "endTime", a->start_us + a->duration_us);
+    if (has_used) {
+        put_words(out, "model", used.model, false);
+        put_usage(out, &used);
+    }
     json_key(out, "metadata");
     buf_putc(out, '{');
     json_field_int(out, "attempt", (int64_t)index + 1);
@@ -334,6 +339,8 @@ static void put_attempt(struct buf *out, const struct trace_conf *c, const struc
     put_words(out, "upstream_id", a->upstream_id, false);
     put_words(out, "error_code", a->code, false);
     put_words(out, "upstream", a->upstream, false);
+    if (used.usage_estimated)
+        json_field_bool(out, "usage_estimated", true);
     buf_putc(out, '}');
     if (trace_attempt_failed(t, index)) {
         put_text(out, "level", record_failed(t->record) ? "ERROR" : "WARNING");

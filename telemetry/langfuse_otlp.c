@@ -43,11 +43,11 @@ static void put_error(struct otlp *o, const char *level, const char *message)
 }
 
 /* Langfuse adds up what it is given, so no token is in two of these. Where there is no cost, it may know a price. */
-static void write_usage(char out[DETAILS_SIZE], const struct trace *t)
+static void write_usage(char out[DETAILS_SIZE], const struct record *r)
 {
-    struct usage u = trace_usage(t);
+    struct usage u = trace_usage(r);
     struct buf b = {.data = out, .cap = DETAILS_SIZE, .max = DETAILS_SIZE - 1};
-    int64_t total = t->record->total_tokens;
+    int64_t total = r->total_tokens;
 
     buf_printf(&b, "{\"input\":%" PRIu64, u.input);
     if (u.cached)
@@ -65,6 +65,22 @@ static void write_cost(char out[DETAILS_SIZE], double usd)
     buf_puts(&b, "{\"total\":");
     json_double(&b, usd);
     buf_putc(&b, '}');
+}
+
+/* Must live until otlp_end(). */
+struct details {
+    char usage[DETAILS_SIZE], cost[DETAILS_SIZE];
+};
+
+static void put_usage(struct otlp *o, const struct record *r, struct details *d)
+{
+    *d->usage = *d->cost = '\0';
+    if (r->has_usage)
+        write_usage(d->usage, r);
+    if (r->has_cost)
+        write_cost(d->cost, r->cost_usd);
+    otlp_text(o, "langfuse.observation.usage_details", d->usage);
+    otlp_text(o, "langfuse.observation.cost_details", d->cost);
 }
 
 static void put_words(struct otlp *o, const struct trace_conf *c, const struct trace *t)
@@ -99,7 +115,8 @@ static void put_metadata(struct otlp *o, const struct trace *t)
 
 static void add_generation(struct otlp *o, const struct trace_conf *c, const struct trace *t)
 {
-    char usage[DETAILS_SIZE] = "", cost[DETAILS_SIZE] = "", first_token[CLOCK_RFC3339_SIZE] = "";
+    char first_token[CLOCK_RFC3339_SIZE] = "";
+    struct details details;
     const struct record *r = t->record;
 
     otlp_begin(o, TRACE_GENERATION_NAME, r->trace_id, r->generation_id);
@@ -115,31 +132,40 @@ static void add_generation(struct otlp *o, const struct trace_conf *c, const str
     put_trace(o, c, t);
     put_words(o, c, t);
     put_metadata(o, t);
-    if (r->has_usage)
-        write_usage(usage, t);
-    if (r->has_cost)
-        write_cost(cost, r->cost_usd);
+    put_usage(o, r, &details);
     if (r->first_token_us > 0)
         clock_rfc3339(first_token, r->start_us + r->first_token_us);
-    otlp_text(o, "langfuse.observation.usage_details", usage);
-    otlp_text(o, "langfuse.observation.cost_details", cost);
     otlp_text(o, "langfuse.observation.completion_start_time", first_token);
     if (record_failed(r))
         put_error(o, "ERROR", trace_reason(t));
     otlp_end(o);
 }
 
+static void put_used(struct otlp *o, const struct record *used, struct details *d)
+{
+    otlp_text(o, "langfuse.observation.model.name", used->model.p);
+    put_usage(o, used, d);
+    if (used->usage_estimated)
+        otlp_bool(o, "langfuse.observation.metadata.usage_estimated", true);
+}
+
 static void add_attempt(struct otlp *o, const struct trace_conf *c, const struct trace *t, size_t index)
 {
     const struct event_attempt *a = &t->attempts[index];
+    struct details details;
+    struct record used;
+    bool has_used = trace_attempt_usage(t, index, &used);
     char id[ID_SPAN_SIZE];
 
     trace_attempt_id(id, t, index);
     otlp_begin(o, TRACE_ATTEMPT_NAME, t->record->trace_id, str_of(id));
     otlp_parent(o, t->record->generation_id);
     otlp_times(o, a->start_us, a->duration_us);
-    otlp_text(o, "langfuse.observation.type", "span");
+    otlp_text(o, "langfuse.observation.type",
+              has_used ? "generation" : "span"); /* it adds up those of generations */
     put_trace(o, c, t);
+    if (has_used)
+        put_used(o, &used, &details);
     otlp_int(o, "langfuse.observation.metadata.attempt", (int64_t)index + 1);
     otlp_text(o, "langfuse.observation.metadata.outcome", a->outcome.p);
     otlp_int(o, "langfuse.observation.metadata.wait_ms", a->wait_us / 1000);

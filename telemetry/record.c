@@ -8,7 +8,7 @@
 #include "telemetry/usage.h"
 
 #define ROW_BYTES     256 /* what a row costs beside its text */
-#define ATTEMPT_BYTES 256 /* the numbers and keys of an attempt */
+#define ATTEMPT_BYTES 512 /* the numbers and keys of an attempt */
 
 static int64_t clamp(uint64_t v)
 {
@@ -23,8 +23,21 @@ static size_t scratch_need(const struct str *texts, size_t n, const struct event
     for (size_t i = 0; i < n; i++)
         need += text_is_clean(texts[i]) ? 0 : 3 * texts[i].n;
     for (size_t i = 0; i < e->attempts.n; i++)
-        need += ATTEMPT_BYTES + 6 * (a[i].outcome.n + a[i].upstream_id.n + a[i].code.n + a[i].upstream.n);
+        need += ATTEMPT_BYTES +
+                6 * (a[i].outcome.n + a[i].upstream_id.n + a[i].code.n + a[i].upstream.n + a[i].model.n);
     return need;
+}
+
+static void write_usage(struct buf *out, const struct event_attempt *a)
+{
+    json_field_str(out, "model", a->model);
+    json_field_int(out, "prompt_tokens", clamp(a->prompt_tokens));
+    json_field_int(out, "completion_tokens", clamp(a->completion_tokens));
+    json_field_bool(out, "usage_estimated", a->usage_estimated);
+    if (a->has_cost && usage_is_cost(a->cost_usd)) {
+        json_key(out, "cost_usd");
+        json_double(out, a->cost_usd);
+    }
 }
 
 static struct str write_attempts(struct buf *out, const struct list *attempts)
@@ -42,6 +55,8 @@ static struct str write_attempts(struct buf *out, const struct list *attempts)
         json_field_str(out, "upstream_id", a[i].upstream_id);
         json_field_str(out, "code", a[i].code);
         json_field_str(out, "upstream", a[i].upstream);
+        if (a[i].prompt_tokens || a[i].completion_tokens)
+            write_usage(out, &a[i]);
         buf_putc(out, '}');
     }
     buf_putc(out, ']');

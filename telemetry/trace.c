@@ -46,10 +46,8 @@ static uint64_t count(int64_t tokens)
     return tokens > 0 ? (uint64_t)tokens : 0;
 }
 
-struct usage trace_usage(const struct trace *t)
+struct usage trace_usage(const struct record *r)
 {
-    const struct record *r = t->record;
-
     return usage_split(count(r->prompt_tokens), count(r->cached_tokens), count(r->completion_tokens),
                        count(r->reasoning_tokens));
 }
@@ -76,6 +74,23 @@ void trace_attempt_id(char out[ID_SPAN_SIZE], const struct trace *t, size_t inde
 bool trace_attempt_failed(const struct trace *t, size_t index)
 {
     return !str_eq(t->attempts[index].outcome, "ok");
+}
+
+bool trace_attempt_usage(const struct trace *t, size_t index, struct record *as)
+{
+    const struct event_attempt *a = &t->attempts[index];
+
+    *as = (struct record){
+        .model = a->model,
+        .has_usage = a->prompt_tokens || a->completion_tokens,
+        .prompt_tokens = (int64_t)a->prompt_tokens,
+        .completion_tokens = (int64_t)a->completion_tokens,
+        .total_tokens = (int64_t)(a->prompt_tokens + a->completion_tokens),
+        .usage_estimated = a->usage_estimated,
+        .has_cost = a->has_cost,
+        .cost_usd = a->cost_usd,
+    };
+    return as->has_usage;
 }
 
 /* OpenTelemetry's TraceIdRatioBased, as Langfuse's SDKs have it: a trace that several of them see is whole or away. */

@@ -2,7 +2,8 @@
  * trace.h - what every form of a trace has in common: names, attempts, the words for a failure
  *
  * Purpose  the encoders (langfuse_otlp.h, langfuse_batch.h, genai_otlp.h) say the same of a record, each in its own
- *          words. A question is one generation; each attempt is a span below it when there was more than one.
+ *          words. A question is one generation; each attempt is a span below it when there was more than one, or a
+ *          generation if it has used something of its own, like the loser of a hedge.
  * Promise  P3: ids depend on the record alone, so what is sent again is merged with the first.
  * Owner    texts are the record's or constant; trace_close() releases those of attempts.
  * Threads  pure.
@@ -41,9 +42,12 @@ void trace_close(struct trace *t);
 
 const char *trace_name(const struct trace *t);
 const char *trace_reason(const struct trace *t); /* why it failed, for people */
-struct usage trace_usage(const struct trace *t);
+struct usage trace_usage(const struct record *r);
 void trace_attempt_id(char out[ID_SPAN_SIZE], const struct trace *t, size_t index);
 bool trace_attempt_failed(const struct trace *t, size_t index);
+
+/* What the loser of a hedge has used, as usage and cost of a record. False: nothing; usually it is none. */
+bool trace_attempt_usage(const struct trace *t, size_t index, struct record *as);
 
 /* The same decision about a trace in every process and every life: its share of all traces is `rate`, 0 to 1. */
 bool trace_is_sampled(struct str trace_id, double rate);

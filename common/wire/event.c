@@ -15,11 +15,21 @@
 
 /* Keys are the wire: never reuse one. Keys below 128 take one byte. */
 static const struct field attempt_rows[] = {
-    ATTEMPT(1, FIELD_I64, start_us, 0), ATTEMPT(2, FIELD_I64, duration_us, 0),
-    ATTEMPT(3, FIELD_I64, wait_us, 0),  ATTEMPT(4, FIELD_U64, status, 0),
-    ATTEMPT(5, FIELD_STR, outcome, 32), ATTEMPT(6, FIELD_STR, upstream_id, 128),
-    ATTEMPT(7, FIELD_STR, code, 64),    ATTEMPT(8, FIELD_STR, upstream, 64),
-    ATTEMPT(9, FIELD_BOOL, hedge, 0),   ATTEMPT(10, FIELD_STR, model, 256),
+    ATTEMPT(1, FIELD_I64, start_us, 0),
+    ATTEMPT(2, FIELD_I64, duration_us, 0),
+    ATTEMPT(3, FIELD_I64, wait_us, 0),
+    ATTEMPT(4, FIELD_U64, status, 0),
+    ATTEMPT(5, FIELD_STR, outcome, 32),
+    ATTEMPT(6, FIELD_STR, upstream_id, 128),
+    ATTEMPT(7, FIELD_STR, code, 64),
+    ATTEMPT(8, FIELD_STR, upstream, 64),
+    ATTEMPT(9, FIELD_BOOL, hedge, 0),
+    ATTEMPT(10, FIELD_STR, model, 256),
+    ATTEMPT(11, FIELD_U64, prompt_tokens, 0),
+    ATTEMPT(12, FIELD_U64, completion_tokens, 0),
+    ATTEMPT(13, FIELD_BOOL, usage_estimated, 0),
+    ATTEMPT(14, FIELD_BOOL, has_cost, 0),
+    ATTEMPT(15, FIELD_F64, cost_usd, 0),
 };
 
 const struct fields event_attempt_fields = {attempt_rows, ARRAY_LEN(attempt_rows),

@@ -46,6 +46,12 @@ struct event_attempt {
     struct str upstream;    /* name of the upstream that was asked */
     bool hedge;             /* it was asked while another call was under way */
     struct str model;       /* that it was asked for */
+    /* Of a call that was ended because the other one of a hedge was taken: beside the request's usage and cost. */
+    uint64_t prompt_tokens;
+    uint64_t completion_tokens;
+    bool usage_estimated;
+    bool has_cost;
+    double cost_usd;
 };
 
 /* How an upstream does: of one worker on its beats, of all in the gauges. */

@@ -15,7 +15,7 @@ TestSuite(cost, .fini = e2e_cleanup, .timeout = 120);
     "\"completion_tokens_details\":{\"reasoning_tokens\":200}}"
 
 /* The second price of the same model is of a day that no test sees. */
-static void write_prices(struct e2e *e)
+static void write_prices_and(struct e2e *e, const char *more)
 {
     char path[128];
 
@@ -26,8 +26,14 @@ static void write_prices(struct e2e *e)
           "gpt-4o-mini-20* 0.15 0.075 0.60 2024-07-18\n"
           "gpt-4o-mini-20* 15 7.5 60 9999-01-01\n",
           f);
+    fputs(more, f);
     fclose(f);
     e2e_env(e, "LLM_PRICES_FILE", "%s", path);
+}
+
+static void write_prices(struct e2e *e)
+{
+    write_prices_and(e, "");
 }
 
 /* One question; its trace, which is the caller's. */
@@ -135,6 +141,52 @@ Test(cost, is_not_made_up)
                         "atalaya_llm_tokens_total{kind=\"input\",model=\"gpt-4o-mini\"}") == 10);
     cr_expect_eq(e2e_metric(e->telemetry_port, COST), -1);
     cr_expect_not(e2e_file_contains(e->out, "cost_usd"));
+    e2e_end(e);
+}
+
+/* Of the calls whose usage is an estimate. */
+static void add_estimates(json_t *trace, double *tokens, double *usd)
+{
+    json_t *o;
+    size_t i;
+
+    json_array_foreach(json_object_get(trace, "observations"), i, o)
+    {
+        const json_t *mark = json_object_get(json_object_get(o, "metadata"), "usage_estimated");
+        if (!mark)
+            continue;
+        *tokens += (double)usage_of(o, "input");
+        *usd += json_number_value(json_object_get(json_object_get(o, "costDetails"), "total"));
+    }
+    json_decref(trace);
+}
+
+/* P6: what the loser of two calls was given to read it has used, too. Langfuse and the counters agree; some of the quick
+ * questions may have had a second call as well. */
+Test(cost, of_both_calls_for_a_slow_question)
+{
+    static const char input[] = "atalaya_llm_tokens_total{kind=\"input\",model=\"gpt-4o-mini\"}";
+    static const char estimated[] =
+        "atalaya_llm_tokens_estimated_total{kind=\"input\",model=\"gpt-4o-mini\"}";
+    static const char cost[] = "atalaya_llm_cost_usd_total{model=\"gpt-4o-mini\"}";
+    struct e2e *e = e2e_new();
+    double tokens = 0, usd = 0;
+
+    write_prices_and(e, "gpt-4o-mini 0.15 0.075 0.60 2024-07-18\n");
+    e2e_env(e, "LLM_HEDGE", "true");
+    e2e_env(e, "LLM_WORKERS", "1");
+    e2e_start(e);
+    for (int i = 0; i < 40; i++)
+        add_estimates(trace_of_answer(e), &tokens, &usd);
+    double before = tokens;
+    e2e_tell(&e->openai, "/_admin/script",
+             "[{\"content\":\"tarde\",\"delay_ms\":8000},{\"content\":\"pronto\"}]");
+    add_estimates(trace_of_answer(e), &tokens, &usd);
+    cr_expect_gt(tokens, before);
+    cr_expect_gt(usd, 0);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, input) == tokens);
+    cr_expect_eq(e2e_metric(e->telemetry_port, estimated), tokens);
+    cr_expect_float_eq(e2e_metric(e->telemetry_port, cost), usd, 1e-12);
     e2e_end(e);
 }
 

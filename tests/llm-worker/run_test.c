@@ -116,8 +116,9 @@ static struct run *run; /* NULL: over */
 static int overs;
 static struct job last;
 static char error[64], outcomes[256], text[256];
-static void (*on_first)(void); /* piece */
-static bool (*ready)(void);    /* then `go` */
+static struct event_attempt tries[UPSTREAM_ATTEMPTS_MAX]; /* their texts are gone */
+static void (*on_first)(void);                            /* piece */
+static bool (*ready)(void);                               /* then `go` */
 static struct loop_timer look, patience;
 
 static void on_chunk(void *arg, struct run *r, struct job *chunk)
@@ -142,6 +143,7 @@ static void on_over(void *arg, struct run *r, struct job *result)
     for (size_t i = 0; i < result->attempts.n; i++) {
         strncat(outcomes, i ? " " : "", 2);
         strncat(outcomes, a[i].outcome.p, a[i].outcome.n);
+        tries[i] = a[i];
     }
     run_free(r);
     run = NULL;
@@ -233,6 +235,69 @@ Test(run, the_first_piece_wins_and_the_other_stream_is_ended)
     see_it_end(JOB_DONE);
     cr_expect_str_eq(text, "dos");
     cr_expect_str_eq(outcomes, "cancelled ok");
+    cr_expect_gt(tries[0].prompt_tokens, 0, "the provider has read the question twice");
+    cr_expect(tries[0].usage_estimated);
+    cr_expect_eq(tries[1].prompt_tokens, 0, "that is the result's usage");
+    clean_up();
+}
+
+static void both_say_what_they_used(int call, int fd)
+{
+    send_text(fd, HEAD);
+    send_chunk(fd, "data: {\"choices\":[],\"model\":\"m-1\",\"usage\":{\"prompt_tokens\":9,"
+                   "\"completion_tokens\":0,\"total_tokens\":9}}\n\n");
+    if (call == 1) {
+        send_chunk(fd, PIECE("dos"));
+        WAIT(atomic_load(&left) == 1);
+        send_chunk(fd, LAST);
+    }
+    hold_open(fd);
+}
+
+Test(run, what_the_loser_has_said_of_its_usage_counts)
+{
+    char path[] = "/tmp/run_test.XXXXXX";
+
+    set_up(both_say_what_they_used);
+    conf.hedge = true;
+    dprintf(mkstemp(path), "m-1 2 - 4 2024-01-01\n");
+    cr_assert_eq(prices_new(&conf.prices, path), 0);
+    unlink(path);
+    start(&question);
+    see_it_end(JOB_DONE);
+    cr_expect_str_eq(outcomes, "cancelled ok");
+    cr_expect_eq(tries[0].prompt_tokens, 9);
+    cr_expect_not(tries[0].usage_estimated);
+    cr_expect(tries[0].has_cost && tries[0].cost_usd == 18e-6, "%g", tries[0].cost_usd);
+    cr_expect_eq(last.prompt_tokens, 9);
+    clean_up();
+}
+
+static void never_answers(int call, int fd)
+{
+    (void)call;
+    hold_open(fd);
+}
+
+static bool both_ask(void)
+{
+    if (run->legs[1].pass.call && atomic_load(&calls) == 2)
+        run_stop(run);
+    return false;
+}
+
+Test(run, a_client_who_leaves_has_used_both_calls)
+{
+    set_up(never_answers);
+    conf.hedge = true;
+    ready = both_ask;
+    start(&question);
+    see_it_end(JOB_FAILED);
+    cr_expect_str_eq(outcomes, "cancelled cancelled");
+    cr_expect_gt(last.prompt_tokens, 0);
+    cr_expect(last.usage_estimated);
+    cr_expect_eq(tries[0].prompt_tokens + tries[1].prompt_tokens, last.prompt_tokens,
+                 "one of them is beside");
     clean_up();
 }
 

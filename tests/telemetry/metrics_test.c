@@ -474,6 +474,32 @@ Test(metrics, hedges_are_no_retries)
     metrics_free(m);
 }
 
+/* What both calls have used counts, and the request is one. */
+Test(metrics, the_loser_of_a_hedge_has_used_tokens)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+    struct event_attempt a[] = {
+        {.outcome = str_of("cancelled"),
+         .model = str_of("slow"),
+         .prompt_tokens = 18,
+         .completion_tokens = 2,
+         .usage_estimated = true,
+         .has_cost = true,
+         .cost_usd = 0.25},
+        {.outcome = str_of("ok"), .status = 200, .hedge = true, .model = str_of("fast")}};
+
+    e.attempts = (struct list){a, 2};
+    account_event(m, &e);
+    expect_lines(m, "atalaya_llm_tokens_total{kind=\"input\",model=\"slow\"} 18.0\n");
+    expect_lines(m, "atalaya_llm_tokens_estimated_total{kind=\"output\",model=\"slow\"} 2.0\n");
+    expect_none(m, "atalaya_llm_tokens_estimated_total{kind=\"input\",model=\"gpt-4o-mini\"}");
+    expect_lines(m, "atalaya_llm_cost_usd_total{model=\"slow\"} 0.25\n");
+    expect_lines(m, "app_llm_tokens_used_sum 70.0\n");
+    expect_lines(m, "app_llm_tokens_used_count 1.0\n");
+    metrics_free(m);
+}
+
 /* What a client got, with the trace of the last answer that was cut or flagged. */
 Test(metrics, answers_guardrails_and_scores)
 {

@@ -274,6 +274,35 @@ Test(otlp, attempts_are_children_with_ids_that_stay)
     otlp_free(o);
 }
 
+/* Langfuse adds up what generations say, so the loser of a hedge is one. */
+Test(otlp, what_the_loser_of_a_hedge_has_used)
+{
+    struct otlp *o = begin("", "");
+    struct buf all = BUF_INIT(MIB);
+    struct event e = support_event(5);
+    struct event_attempt a[2] = {{.outcome = str_of("cancelled"),
+                                  .model = str_of("slow"),
+                                  .prompt_tokens = 18,
+                                  .completion_tokens = 2,
+                                  .usage_estimated = true,
+                                  .has_cost = true,
+                                  .cost_usd = 0.25},
+                                 {.outcome = str_of("ok")}};
+
+    e.attempts = (struct list){a, 2};
+    add(o, &e);
+    Otlp__ExportTraceServiceRequest *q = decode(o, &all);
+    const Otlp__Span *loser = q->resource_spans[0]->scope_spans[0]->spans[1];
+    EXPECT_TEXT(loser, "langfuse.observation.type", "generation");
+    EXPECT_TEXT(loser, "langfuse.observation.model.name", "slow");
+    EXPECT_TEXT(loser, "langfuse.observation.usage_details", "{\"input\":18,\"output\":2,\"total\":20}");
+    EXPECT_TEXT(loser, "langfuse.observation.cost_details", "{\"total\":0.25}");
+    EXPECT_TEXT(q->resource_spans[0]->scope_spans[0]->spans[2], "langfuse.observation.type", "span");
+    otlp__export_trace_service_request__free_unpacked(q, NULL);
+    buf_free(&all);
+    otlp_free(o);
+}
+
 Test(otlp, gzip_holds_the_same_bytes)
 {
     struct otlp *o = begin("dev", "");

@@ -128,7 +128,12 @@ static struct event rich_event(void)
                                          .status = 500,
                                          .outcome = str_of("http"),
                                          .code = str_of("server_error"),
-                                         .upstream = str_of("first")};
+                                         .upstream = str_of("first"),
+                                         .model = str_of("slow"),
+                                         .prompt_tokens = 18,
+                                         .completion_tokens = 2,
+                                         .has_cost = true,
+                                         .cost_usd = 0.25};
     attempts[1] = (struct event_attempt){.start_us = 1700000000200000,
                                          .duration_us = 500000,
                                          .wait_us = 150000,
@@ -171,6 +176,10 @@ static void expect_observations(const json_t *list)
     cr_expect_str_eq(text_of(m, "upstream"), "second");
     cr_expect_str_eq(text_of(m, "cache"), "shared");
     cr_expect(json_is_true(json_object_get(m, "stream")));
+    cr_expect_str_eq(text_of(a, "type"), "GENERATION", "it has used something");
+    cr_expect_str_eq(text_of(a, "model"), "slow");
+    cr_expect_eq(json_integer_value(json_object_get(json_object_get(a, "usageDetails"), "total")), 20);
+    cr_expect_eq(json_number_value(json_object_get(json_object_get(a, "costDetails"), "total")), 0.25);
     cr_expect_str_eq(text_of(a, "level"), "WARNING");
     cr_expect_str_eq(text_of(a, "statusMessage"), "http");
     cr_expect_str_eq(text_of(a, "parentObservationId"), "0000000000000007");
