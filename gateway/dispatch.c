@@ -396,25 +396,31 @@ static void flush_worker(struct dispatch *d, struct worker *w)
         w->lost = ret == -EHOSTUNREACH ? "it is gone" : strerror(-ret);
 }
 
-/* True when one turned out to be unreachable. */
+/* True when something went out, or a worker turned out to be unreachable. */
 static bool flush_workers(struct dispatch *d)
 {
-    bool lost = false;
+    bool moved = false;
 
     for (struct worker *w = d->workers.first; w; w = w->next) {
+        bool waits = w->out.len > 0 && !w->lost;
         flush_worker(d, w);
-        lost |= w->lost != NULL;
+        moved |= waits && (w->out.len == 0 || w->lost);
     }
-    return lost;
+    return moved;
 }
 
-static void reap_lost(struct dispatch *d)
+static bool reap_lost(struct dispatch *d)
 {
+    bool any = false;
+
     for (struct worker *w = d->workers.first, *next; w; w = next) {
         next = w->next;
-        if (w->lost)
+        if (w->lost) {
             lose(d, w, w->lost);
+            any = true;
+        }
     }
+    return any;
 }
 
 static void update_facts(struct dispatch *d)
@@ -559,17 +565,17 @@ static bool before_sleep(void *arg)
     struct zmsg m;
     int n = 0;
 
-    /* Sending first: a send can swallow the wake-up of what arrives meanwhile, so reading has the last word. */
+    /* Sending first: a send can swallow the wake-up of what arrives meanwhile. */
     pump(d);
-    bool lost = flush_workers(d);
+    (void)flush_workers(d);
     while (n < MESSAGES_PER_TURN && zsock_recv(d->router, &m) == 0) {
         on_message(d, &m);
         zmsg_free(&m);
         n++;
     }
-    if (n < MESSAGES_PER_TURN) /* nothing is left to be read from anybody */
-        reap_lost(d);
-    return lost || n > 0;
+    if (n < MESSAGES_PER_TURN && reap_lost(d)) /* nothing is left to be read from anybody */
+        return true;
+    return n > 0 || flush_workers(d); /* reading can swallow that of room for what could not be sent */
 }
 
 static struct event_gauges gauges_of(const struct dispatch *d)
@@ -756,7 +762,7 @@ int dispatch_new(struct dispatch **out, struct loop *l, const struct gateway_con
     d->cache = conf->cache_bytes ? cache_new((size_t)conf->cache_bytes, conf->cache_age_ms) : NULL;
     d->flights = conf->single_flight ? xcalloc(1, sizeof *d->flights) : NULL;
     d->wire = zwire_new();
-    ret = zsock_router(d->wire, conf->jobs_endpoint, &d->router);
+    ret = zsock_router(d->wire, conf->jobs_endpoint, JOB_QUEUE, &d->router);
     if (ret < 0) {
         log_error("cannot open the jobs socket %s: %s", conf->jobs_endpoint, strerror(-ret));
         goto fail;

@@ -10,7 +10,7 @@
 
 struct jobs {
     struct run_host host;
-    void (*report)(void *arg, const struct job *result);
+    bool (*report)(void *arg, const struct job *result);
     void *arg;
     uint64_t held;
     struct run *buckets[BUCKETS]; /* by id, for cancel */
@@ -21,16 +21,16 @@ static struct run **bucket(struct jobs *j, uint64_t id)
     return &j->buckets[id % BUCKETS];
 }
 
-static void report(struct jobs *j, const struct run *r, struct job *m)
+static bool report(struct jobs *j, const struct run *r, struct job *m)
 {
     m->epoch = r->epoch;
     m->id = r->id;
-    j->report(j->arg, m);
+    return j->report(j->arg, m);
 }
 
 static void on_chunk(void *arg, struct run *r, struct job *chunk)
 {
-    report(arg, r, chunk);
+    (void)report(arg, r, chunk); /* it has its place */
 }
 
 static void forget(struct jobs *j, struct run *r)
@@ -42,9 +42,25 @@ static void forget(struct jobs *j, struct run *r)
     run_free(r);
 }
 
+/* To what there is always room for: its account, and a word for its client. A stream's has its text already. */
+static void shrink(const struct run *r, struct job *m)
+{
+    m->answer = m->body = str_of("");
+    m->status = 0;
+    if (m->kind == JOB_DONE && !r->legs->stream) {
+        m->kind = JOB_FAILED;
+        m->error = str_of("undelivered");
+        m->error_text =
+            str_of("the gateway did not take the answers of its worker, which had no room for this one");
+    }
+}
+
 static void on_over(void *arg, struct run *r, struct job *result)
 {
-    report(arg, r, result);
+    if (!report(arg, r, result)) {
+        shrink(r, result);
+        (void)report(arg, r, result);
+    }
     forget(arg, r);
 }
 
@@ -127,7 +143,7 @@ uint64_t jobs_held(const struct jobs *j)
 }
 
 struct jobs *jobs_new(struct loop *l, const struct worker_conf *conf,
-                      void (*fn)(void *arg, const struct job *result), void *arg)
+                      bool (*fn)(void *arg, const struct job *result), void *arg)
 {
     struct jobs *j = xcalloc(1, sizeof *j);
 

@@ -3,7 +3,7 @@
  *
  * Purpose  finds the run that a message of the gateway is about (run.h), and tells the link what comes of each.
  * Owner    jobs_start() copies what it needs of the message. The chunk or result given to `report` is borrowed
- *          until it returns.
+ *          until it returns; false: there is no room for its answer. Without one it is given again.
  * Threads  the loop's thread.
  * Limits   `slots` jobs at once; one more fails with "worker_full".
  */
@@ -20,7 +20,7 @@
 struct jobs;
 
 struct jobs *jobs_new(struct loop *l, const struct worker_conf *conf,
-                      void (*report)(void *arg, const struct job *result), void *arg);
+                      bool (*report)(void *arg, const struct job *result), void *arg);
 void jobs_free(struct jobs *j);
 
 void jobs_start(struct jobs *j, const struct job *message);

@@ -16,7 +16,9 @@
 
 #define MESSAGES_PER_TURN 64
 #define WARN_EVERY_MS     60000
-#define HOLD_BYTES        (4 * MIB)
+#define HOLD_BYTES        (4 * MIB) /* unsent: nothing more is read from the providers */
+#define ANSWERS_BYTES                                                                                        \
+    (16 * MIB) /* and what had come by then fits up to here; the rest is for their accounts */
 
 struct link {
     struct loop *loop;
@@ -149,21 +151,34 @@ static bool before_sleep(void *arg)
         zmsg_free(&m);
         n++;
     }
+    if (n == 0 && k->out.len > 0 && flush(k)) /* and reading that of room for what could not be sent */
+        n++;
     jobs_hold(k->jobs, k->out.len > HOLD_BYTES);
     check_drained(k);
     return n > 0;
 }
 
-static void report(void *arg, const struct job *result)
+/* False: the gateway has not taken anything for so long that there is no room for the answer. */
+static bool report(void *arg, const struct job *m)
 {
+    static struct log_limit limit =
+        LOG_LIMIT(1, WARN_EVERY_MS, "answers given up while the gateway does not take them");
     struct link *k = arg;
+    size_t size = m->kind == JOB_CHUNK ? 0 : m->answer.n + m->body.n;
 
-    say(k, result);
+    if (size > 0 && k->out.len + size > ANSWERS_BYTES) {
+        if (log_allowed(LOG_ERROR, &limit))
+            log_error("the gateway does not take the answers, and there is no room for more of them: one is "
+                      "given up; is the gateway stopped, or its machine overloaded?");
+        return false;
+    }
+    say(k, m);
     k->unsent++;
-    if (k->out.len > HOLD_BYTES) /* the gateway has not taken anything for long: streams have to wait */
+    if (k->out.len > HOLD_BYTES)
         jobs_hold(k->jobs, true);
     if (k->out.len > WIRE_BATCH_BYTES)
         flush(k);
+    return true;
 }
 
 static void on_readable(void *arg, uint32_t events)
@@ -176,7 +191,7 @@ int link_new(struct link **out, struct loop *l, const struct worker_conf *conf)
 {
     struct zwire *wire = zwire_new();
     struct zsock *sock;
-    int ret = zsock_dealer(wire, conf->jobs_endpoint, &sock);
+    int ret = zsock_dealer(wire, conf->jobs_endpoint, JOB_QUEUE, &sock);
 
     if (ret < 0) {
         log_error("cannot open the jobs socket %s: %s", conf->jobs_endpoint, strerror(-ret));

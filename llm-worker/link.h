@@ -4,6 +4,8 @@
  * Purpose  announces the worker, beats, takes jobs, sends results: all of one loop turn in one message.
  * Promise  P1: while the gateway cannot be reached the results wait here; when another life of the gateway
  *          answers, the old one's jobs are stopped, because nobody waits for them.
+ *          P4: while the gateway takes nothing, nothing is read from the providers either; an answer that had come
+ *          by then and for which there is no room becomes a failure.
  * Threads  the loop's thread.
  * Errors   link_new(): 0 or -errno, having logged why.
  */

@@ -135,6 +135,8 @@ static void start(struct member *m, struct pass *pass)
                                                  .done = on_done,
                                                  .arg = pass,
                                              });
+    if (pass->paused)
+        upstream_pause(pass->call, true);
 }
 
 /* Lets through whose turn it is. Calls nobody back. */
@@ -222,6 +224,7 @@ void pool_finish(struct pass *pass)
 
 void pool_pause(struct pass *pass, bool pause)
 {
+    pass->paused = pause;
     if (pass->call)
         upstream_pause(pass->call, pause);
 }

@@ -37,6 +37,7 @@ struct pass {
     int64_t started_us; /* when the call began; 0: not yet */
     struct call *call;
     bool trying; /* it is the one call that an open breaker lets through */
+    bool paused; /* nothing of its answer is wanted for now; also before it begins */
 
     struct pool *pool;
     struct pass *prev, *next; /* while it waits */
@@ -55,7 +56,7 @@ const struct target *pool_target(const struct pool *p, size_t member);
 void pool_ask(struct pool *p, struct pass *pass); /* member to arg are set; `done` comes later */
 void pool_cancel(struct pass *pass);              /* also when it does nothing */
 void pool_finish(struct pass *pass);              /* as upstream_finish(); a call is under way */
-void pool_pause(struct pass *pass, bool pause);   /* as upstream_pause(); also when it does nothing */
+void pool_pause(struct pass *pass, bool pause);   /* as upstream_pause(); also of a call that will begin */
 
 void pool_first_call(struct pool *p, size_t member); /* of a question at this member: pays into its budget */
 bool pool_may_repeat(struct pool *p, size_t member); /* takes it out of the budget */

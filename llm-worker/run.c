@@ -331,8 +331,9 @@ static void on_slow(void *arg)
 
     if (member < 0)
         member = (int)r->legs->pass.member;
-    if (!r->legs->pass.call || is_busy(leg) || r->winner || r->trail.n + 2 > UPSTREAM_ATTEMPTS_MAX ||
-        !pool_is_usable(p, (size_t)member) || !pool_may_repeat(p, (size_t)member))
+    if (!r->legs->pass.call || r->host->hold || is_busy(leg) || r->winner ||
+        r->trail.n + 2 > UPSTREAM_ATTEMPTS_MAX || !pool_is_usable(p, (size_t)member) ||
+        !pool_may_repeat(p, (size_t)member))
         return;
     prepare(leg, (size_t)member);
     start(leg);
@@ -558,8 +559,7 @@ static void on_emit(void *arg, struct str text, struct str bytes)
 void run_mind_hold(struct run *r)
 {
     for (size_t i = 0; i < ARRAY_LEN(r->legs); i++)
-        if (r->legs[i].stream)
-            pool_pause(&r->legs[i].pass, r->paused || r->host->hold);
+        pool_pause(&r->legs[i].pass, r->paused || r->host->hold);
 }
 
 void run_pause(struct run *r, bool pause)
@@ -643,6 +643,7 @@ static void leg_init(struct leg *leg, struct run *r, const struct stream_conf *s
     leg->tail = (struct loop_timer){.fn = on_tail, .arg = leg};
     leg->pass = (struct pass){
         .deadline_ms = r->deadline_ms,
+        .paused = r->host->hold,
         .piece = stream ? on_piece : NULL,
         .done = on_result,
         .arg = leg,

@@ -37,7 +37,7 @@ struct run_host {
     struct loop *loop;
     const struct worker_conf *conf;
     struct pool *pool; /* NULL: nobody to ask */
-    bool hold;         /* no stream may go on */
+    bool hold;         /* no answer may go on */
     void (*chunk)(void *arg, struct run *r, struct job *chunk);
     void (*over)(void *arg, struct run *r, struct job *result); /* epoch and id are not set, in both */
     void *arg;

@@ -46,7 +46,8 @@ struct call {
     int64_t silent_ms; /* since then */
     int64_t ends_ms;
     bool running;
-    bool over;      /* for libcurl */
+    bool over;      /* for libcurl, */
+    CURLcode code;  /* and how it ended */
     bool heard;     /* something of the answer */
     bool streaming; /* what comes is given away in pieces */
     bool enough;    /* and that was the last one */
@@ -139,6 +140,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct call *c = arg;
 
+    if (c->paused) /* before it had a connection, which curl_easy_pause() needs */
+        return CURL_WRITEFUNC_PAUSE;
     if (!c->heard && c->order.piece)
         c->streaming = is_event_stream(c);
     heard(c);
@@ -201,7 +204,8 @@ static void on_flush(void *arg)
         if (!c->running || c->over || !is_connected(c))
             continue;
         curl_easy_pause(c->easy, CURLPAUSE_RECV);
-        curl_easy_pause(c->easy, CURLPAUSE_CONT);
+        if (!c->paused)
+            curl_easy_pause(c->easy, CURLPAUSE_CONT);
     }
 }
 
@@ -292,10 +296,9 @@ static void hand_over(struct call *c, enum outcome outcome, CURLcode code)
     put_back(c);
 }
 
-static void finished(struct call *c, CURLcode code)
+static void finished(struct call *c)
 {
-    c->over = true;
-    hand_over(c, classify(c, code, status_of(c)), code);
+    hand_over(c, classify(c, c->code, status_of(c)), c->code);
 }
 
 /* A call alone cannot tell a slow answer from a connection that leads nowhere. When no other one of its shard has heard
@@ -324,6 +327,11 @@ static void on_silence(void *arg)
     int64_t now = loop_now(upstream_of(c)->loop);
     bool connected = is_connected(c);
 
+    if (c->over) {
+        if (!c->paused)
+            finished(c);
+        return;
+    }
     if (c->enough) {
         hand_over(c, OUTCOME_OK, CURLE_OK);
         return;
@@ -347,7 +355,12 @@ static void reap(struct shard *s)
             continue;
         CURLcode code = m->data.result;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c);
-        finished(c, code);
+        c->over = true;
+        c->code = code;
+        if (c->paused && !c->streaming)
+            loop_timer_clear(upstream_of(c)->loop, &c->silence); /* upstream_pause() goes on */
+        else
+            finished(c);
     }
 }
 
@@ -568,8 +581,10 @@ void upstream_pause(struct call *c, bool pause)
     if (!pause && c->paused)
         c->silent_ms = loop_now(l);
     c->paused = pause;
-    curl_easy_pause(c->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT);
-    if (c->enough) /* of what libcurl had kept: it does not end the call by itself then */
+    if (!c->over)
+        curl_easy_pause(c->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+    if (c->enough ||
+        c->over) /* the first: of what libcurl had kept, it does not end the call by itself then */
         loop_timer_set(l, &c->silence, loop_now(l));
 }
 

@@ -69,7 +69,8 @@ void upstream_cancel(struct call *c);
 /* Enough of it, though the provider has not closed: calls `done`, as if it had. */
 void upstream_finish(struct call *c);
 
-/* No more pieces, until it is called with false; those may come before it returns. A call that pauses is not silent. */
+/* Nothing more of the answer, nor the end of one that is wanted whole, until it is called with false; pieces may come
+ * before that returns. A call that pauses is not silent. */
 void upstream_pause(struct call *c, bool pause);
 
 #endif

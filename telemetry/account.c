@@ -21,9 +21,9 @@ static const struct {
     {METRIC_WORKER_CHANGES, {"joined"}}, {METRIC_WORKER_CHANGES, {"left"}},
     {METRIC_WORKER_CHANGES, {"lost"}},   {METRIC_ANSWERS, {"upstream"}},
     {METRIC_ANSWERS, {"cache"}},         {METRIC_ANSWERS, {"shared"}},
-    {METRIC_BROKEN_STREAMS, {"cut"}},    {METRIC_GUARDRAILS, {"max_words"}},
-    {METRIC_GUARDRAILS, {"toxicity"}},   {METRIC_UPLOADS, {"ok", "traces"}},
-    {METRIC_UPLOADS, {"ok", "scores"}},
+    {METRIC_BROKEN_STREAMS, {"cut"}},    {METRIC_FAILURES, {"undelivered"}},
+    {METRIC_GUARDRAILS, {"max_words"}},  {METRIC_GUARDRAILS, {"toxicity"}},
+    {METRIC_UPLOADS, {"ok", "traces"}},  {METRIC_UPLOADS, {"ok", "scores"}},
 };
 
 void account_begin(struct metrics *m)
@@ -221,6 +221,8 @@ static void count_answer(struct metrics *m, const struct event *e)
     char model[NAME_SIZE];
 
     count_broken_stream(m, e);
+    if (e->error.n)
+        metrics_add(m, METRIC_FAILURES, METRIC_WITH(name(model, e->error, "other")), 1);
     if (e->status == 200 && !e->error.n)
         metrics_add(m, METRIC_ANSWERS,
                     METRIC_WITH(str_eq(e->cache, "hit")      ? "cache"

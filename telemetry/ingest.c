@@ -460,7 +460,7 @@ int ingest_new(struct ingest **out, struct loop *l, struct zwire *w, const struc
                struct spool *s, struct metrics *m)
 {
     struct zsock *sock;
-    int rc = zsock_router(w, c->endpoint, &sock);
+    int rc = zsock_router(w, c->endpoint, EVENT_QUEUE, &sock);
 
     if (rc < 0) {
         log_error("cannot bind %s: %s; choose another one with ATALAYA_EVENTS_ENDPOINT", c->endpoint,

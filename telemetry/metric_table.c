@@ -83,6 +83,12 @@ const struct metric_row metric_table[METRICS] = {
          "Streamed answers that ended with an error after they had begun, whose status is 200",
          {"error"},
          .kept = true},
+    [METRIC_FAILURES] = {"atalaya_failed_questions_total",
+                         METRIC_COUNTER,
+                         "Questions that were not answered, or not to their end, by the error that "
+                         "docs/operations.md explains",
+                         {"error"},
+                         .kept = true},
     [METRIC_GUARDRAILS] = {"atalaya_guardrail_answers_total",
                            METRIC_COUNTER,
                            "Answers that a guardrail has cut (max_words) or flagged (toxicity)",

@@ -55,6 +55,7 @@
 #define FORWARDED_HOPS_MAX 64    /* proxies in a row */
 
 #define EVENT_BUFFER_MAX (32 * MIB) /* events a sender keeps until telemetry has acknowledged them */
+#define EVENT_QUEUE      10000      /* messages are batches; what matters is acknowledged above this layer */
 #define EVENT_FLUSH_MS   5          /* events wait this long for company */
 #define EVENT_RESEND_MS  1000       /* no acknowledgement for this long: send again */
 
@@ -112,7 +113,8 @@
 
 #define JOB_BEAT_MS        100  /* how often gateway and worker tell each other that they live */
 #define JOB_SILENCE_MS     3000 /* a peer that has said nothing for this long is given up */
-#define JOB_DISPATCHES_MAX 5    /* a job that has lost this many workers is not tried on another */
+#define JOB_QUEUE          16 /* messages in ZeroMQ's hands: whoever cannot send more knows it, and stops reading */
+#define JOB_DISPATCHES_MAX 5 /* a job that has lost this many workers is not tried on another */
 
 #define FAKE_HEAD_MAX        (16 * KIB) /* tests/fakes: a request's head */
 #define FAKE_BODY_MAX        (32 * MIB) /* a request's body, also unpacked */

@@ -368,7 +368,7 @@ static void tick(void *arg)
 int sink_new(struct sink **out, struct loop *l, struct zwire *w, const char *endpoint, const char *process)
 {
     struct zsock *sock;
-    int ret = zsock_dealer(w, endpoint, &sock);
+    int ret = zsock_dealer(w, endpoint, EVENT_QUEUE, &sock);
 
     if (ret < 0)
         return ret;

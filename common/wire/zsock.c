@@ -9,8 +9,6 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
-#define QUEUE_MESSAGES 10000 /* messages are batches; what matters is acknowledged above this layer */
-
 #define LINGER_MS 1000 /* a last word still goes out; a stuck peer does not keep us longer */
 
 struct zwire {
@@ -47,7 +45,7 @@ static void set_int(void *socket, int option, int value)
         abort();
 }
 
-static int open_socket(struct zwire *w, int type, const char *endpoint, struct zsock **out)
+static int open_socket(struct zwire *w, int type, const char *endpoint, int queue, struct zsock **out)
 {
     void *socket = zmq_socket(w->ctx, type);
     int64_t largest = WIRE_MESSAGE_MAX;
@@ -57,8 +55,8 @@ static int open_socket(struct zwire *w, int type, const char *endpoint, struct z
     if (!socket)
         return -errno;
     set_int(socket, ZMQ_LINGER, LINGER_MS);
-    set_int(socket, ZMQ_SNDHWM, QUEUE_MESSAGES);
-    set_int(socket, ZMQ_RCVHWM, QUEUE_MESSAGES);
+    set_int(socket, ZMQ_SNDHWM, queue);
+    set_int(socket, ZMQ_RCVHWM, queue);
     set_int(socket, ZMQ_RECONNECT_IVL, 50);
     set_int(socket, ZMQ_RECONNECT_IVL_MAX, 500);
     /* A host that vanishes without a word (TCP only): give its connection up, as our own beats do with its
@@ -83,14 +81,14 @@ static int open_socket(struct zwire *w, int type, const char *endpoint, struct z
     return 0;
 }
 
-int zsock_router(struct zwire *w, const char *endpoint, struct zsock **out)
+int zsock_router(struct zwire *w, const char *endpoint, int queue, struct zsock **out)
 {
-    return open_socket(w, ZMQ_ROUTER, endpoint, out);
+    return open_socket(w, ZMQ_ROUTER, endpoint, queue, out);
 }
 
-int zsock_dealer(struct zwire *w, const char *endpoint, struct zsock **out)
+int zsock_dealer(struct zwire *w, const char *endpoint, int queue, struct zsock **out)
 {
-    return open_socket(w, ZMQ_DEALER, endpoint, out);
+    return open_socket(w, ZMQ_DEALER, endpoint, queue, out);
 }
 
 void zsock_close(struct zsock *s)

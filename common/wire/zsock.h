@@ -42,8 +42,9 @@ struct zmsg {
 struct zwire *zwire_new(void);
 void zwire_free(struct zwire *w); /* after the sockets are closed */
 
-int zsock_router(struct zwire *w, const char *endpoint, struct zsock **out) NODISCARD;
-int zsock_dealer(struct zwire *w, const char *endpoint, struct zsock **out) NODISCARD;
+/* queue: messages that wait for each peer in each direction, JOB_QUEUE or EVENT_QUEUE. */
+int zsock_router(struct zwire *w, const char *endpoint, int queue, struct zsock **out) NODISCARD;
+int zsock_dealer(struct zwire *w, const char *endpoint, int queue, struct zsock **out) NODISCARD;
 void zsock_close(struct zsock *s);
 int zsock_fd(const struct zsock *s);
 int zsock_send(struct zsock *s, const struct zroute *to,

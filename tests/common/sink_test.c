@@ -110,7 +110,7 @@ static void start(struct telemetry *t, struct loop *l, const char *endpoint)
 {
     t->loop = l;
     t->wire = zwire_new();
-    cr_assert_eq(zsock_router(t->wire, endpoint, &t->sock), 0);
+    cr_assert_eq(zsock_router(t->wire, endpoint, EVENT_QUEUE, &t->sock), 0);
     t->hook = (struct loop_hook){.fn = hook, .arg = t};
     t->poll = (struct loop_timer){.fn = poll_again, .arg = t};
     t->give_up = (struct loop_timer){.fn = stop, .arg = t};

@@ -163,7 +163,7 @@ Test(confirm, waits_for_the_commit_but_not_for_ever)
     cr_expect_eq(sent, 2, "nobody has come: it does not wait");
     cr_expect_eq(c.unconfirmed, 2);
 
-    cr_assert_eq(zsock_router(wire, endpoint, &telemetry), 0);
+    cr_assert_eq(zsock_router(wire, endpoint, EVENT_QUEUE, &telemetry), 0);
     run_until(is_here);
     sent = 0;
     c.timeout_ms = 50;

@@ -61,7 +61,7 @@ static struct mock worker(uint64_t slots)
 {
     struct mock m = {.slots = slots};
 
-    cr_assert_eq(zsock_dealer(wire, endpoint, &m.sock), 0);
+    cr_assert_eq(zsock_dealer(wire, endpoint, JOB_QUEUE, &m.sock), 0);
     say(&m, (struct job){.kind = JOB_HELLO});
     return m;
 }

@@ -55,7 +55,7 @@ static void open_all(struct bench *b, int64_t max_bytes)
     account_begin(b->metrics);
     cr_assert_eq(metrics_load(b->metrics, b->spool), 0);
     cr_assert_eq(ingest_new(&b->ingest, b->loop, b->wire, &c, b->spool, b->metrics), 0);
-    cr_assert_eq(zsock_dealer(b->wire, b->endpoint, &b->sender), 0);
+    cr_assert_eq(zsock_dealer(b->wire, b->endpoint, EVENT_QUEUE, &b->sender), 0);
 }
 
 static void close_all(struct bench *b)

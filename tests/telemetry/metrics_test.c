@@ -474,6 +474,23 @@ Test(metrics, hedges_are_no_retries)
     metrics_free(m);
 }
 
+Test(metrics, failed_questions_by_error)
+{
+    struct metrics *m = metrics_new();
+    struct event e = support_event(1);
+
+    account_begin(m);
+    expect_lines(m, "atalaya_failed_questions_total{error=\"undelivered\"} 0.0\n");
+    account_event(m, &e);
+    e.status = 502;
+    e.error = str_of("undelivered");
+    account_event(m, &e);
+    e.trace_id = str_of(""); /* no question */
+    account_event(m, &e);
+    expect_lines(m, "atalaya_failed_questions_total{error=\"undelivered\"} 1.0\n");
+    metrics_free(m);
+}
+
 /* What both calls have used counts, and the request is one. */
 Test(metrics, the_loser_of_a_hedge_has_used_tokens)
 {
