@@ -6,6 +6,7 @@ void models_init(struct models *m)
 {
     pthread_mutex_init(&m->lock, NULL);
     m->n = 0;
+    *m->refusing = '\0';
 }
 
 static size_t place_of(const struct models *m, struct str id)
@@ -15,6 +16,16 @@ static size_t place_of(const struct models *m, struct str id)
     while (i < m->n && !str_eq(id, m->list[i].id))
         i++;
     return i;
+}
+
+static void learn_refusing(struct models *m, const struct event_upstream *upstreams, size_t n)
+{
+    struct buf b = {.data = m->refusing, .cap = sizeof m->refusing, .max = sizeof m->refusing - 1};
+
+    buf_reset(&b);
+    for (size_t i = 0; i < n; i++)
+        if (upstreams[i].refused)
+            buf_printf(&b, "%s%.*s", b.len ? ", " : "", (int)upstreams[i].name.n, upstreams[i].name.p);
 }
 
 void models_learn(struct models *m, const struct event_upstream *upstreams, size_t n)
@@ -31,6 +42,7 @@ void models_learn(struct models *m, const struct event_upstream *upstreams, size
         str_copy(m->list[m->n].owner, sizeof m->list[0].owner, u->name);
         m->n++;
     }
+    learn_refusing(m, upstreams, n);
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -43,6 +55,13 @@ static void put(struct buf *out, const struct models *m, size_t i)
     json_field_int(out, "created", 0);
     json_field_str(out, "owned_by", str_of(m->list[i].owner));
     buf_putc(out, '}');
+}
+
+void models_refusing(struct models *m, struct buf *out)
+{
+    pthread_mutex_lock(&m->lock);
+    buf_puts(out, m->refusing);
+    pthread_mutex_unlock(&m->lock);
 }
 
 void models_write(struct models *m, struct buf *out)

@@ -309,16 +309,48 @@ static void livez(struct visit *v)
     answer(v, (struct reply){.status = 200, .body = str_of("{\"status\":\"ok\"}")}, NULL);
 }
 
+static void answer_down(struct visit *v, const char *refusing)
+{
+    char detail[KIB];
+
+    if (!*refusing) {
+        answer_detail(v, 503, "Every provider is failing", 1, "upstream_down");
+        return;
+    }
+    snprintf(detail, sizeof detail, "No provider can be asked; these refuse the key: %.900s", refusing);
+    answer_detail(v, 503, detail, 1, "not_authorized");
+}
+
+static void answer_ready(struct visit *v, const char *refusing)
+{
+    struct buf body = BUF_INIT(4 * KIB);
+
+    buf_putc(&body, '{');
+    json_field_str(&body, "status", str_of("ready"));
+    if (*refusing)
+        json_field_str(&body, "key_refused_by", str_of(refusing));
+    buf_putc(&body, '}');
+    answer(v, (struct reply){.status = 200, .body = buf_str(&body)}, NULL);
+    buf_free(&body);
+}
+
 static void readyz(struct visit *v)
 {
+    struct dispatch *d = v->routes->dispatch;
+    struct dispatch_facts facts = dispatch_facts(d);
+    struct buf refusing = BUF_INIT(4 * KIB);
+
+    buf_puts(&refusing, "");
+    models_refusing(dispatch_models(d), &refusing);
     if (admission_is_closed(v->routes->admission))
         answer_detail(v, 503, "Shutting down", 1, "shutting_down");
-    else if (dispatch_facts(v->routes->dispatch).workers == 0)
+    else if (facts.workers == 0)
         answer_detail(v, 503, "No llm-worker is connected", 1, "no_worker");
-    else if (dispatch_facts(v->routes->dispatch).upstreams_down)
-        answer_detail(v, 503, "Every provider is failing", 1, "upstream_down");
+    else if (facts.upstreams_down)
+        answer_down(v, refusing.data);
     else
-        answer(v, (struct reply){.status = 200, .body = str_of("{\"status\":\"ready\"}")}, NULL);
+        answer_ready(v, refusing.data);
+    buf_free(&refusing);
 }
 
 static void no_gone(void *arg)

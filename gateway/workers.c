@@ -102,6 +102,7 @@ size_t workers_upstreams(const struct workers *w, struct event_upstream out[UPST
             sum->state = u->state > sum->state ? u->state : sum->state;
             sum->in_flight += u->in_flight;
             sum->limit += u->limit;
+            sum->refused |= u->refused;
         }
     return n;
 }

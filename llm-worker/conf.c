@@ -203,6 +203,7 @@ static struct roster *one_by_openai(const struct worker_conf *c)
         .base_url = demo ? c->demo_base_url : c->base_url,
         .query = unconst(""),
         .key = demo ? unconst("demo") : c->api_key,
+        .key_name = unconst("OPENAI_API_KEY"),
         .model = c->model,
         .ca_file = unconst(""),
         .weight = 1,

@@ -11,6 +11,7 @@
 #include "llm-worker/choice.h"
 #include "llm-worker/climit.h"
 #include "llm-worker/latency.h"
+#include "llm-worker/refusal.h"
 
 #define QUOTA_PAUSE_MS 60000 /* an account that is empty is asked again so often */
 
@@ -23,6 +24,7 @@ struct member {
     struct climit climit;
     struct pacing pacing;
     struct latency latency[2]; /* of whole answers, of first pieces */
+    struct refusal refusal;    /* of our key */
     int64_t no_quota_until;    /* 0: it has quota, as far as we know */
     int64_t in_flight;
     struct pass *first, *last; /* waiting for their turn */
@@ -252,6 +254,32 @@ static void learn_quota(struct member *m, const struct verdict *v, int64_t now)
     }
 }
 
+static void learn_refusal(struct member *m, const struct verdict *v, int64_t now)
+{
+    const struct target *t = m->target;
+    enum refusal_news news = refusal_learn(&m->refusal, v, now);
+
+    if (news == REFUSAL_ENDS)
+        log_event(LOG_INFO, LOG_FIELDS(LOG_CSTR("upstream", t->name)), "the upstream takes our key again");
+    if (news != REFUSAL_BEGINS)
+        return;
+    const struct log_field fields[] = {LOG_CSTR("upstream", t->name),
+                                       LOG_INT("status", v->status),
+                                       LOG_CSTR("code", *v->code ? v->code : v->type),
+                                       {.key = NULL}};
+    if (*t->key_name)
+        log_event(
+            LOG_ERROR, fields,
+            "the upstream refuses our key, or what it may do: put one that is good for %s into %s (or the "
+            "file that %s_FILE names) and start again",
+            t->base_url, t->key_name, t->key_name);
+    else
+        log_event(LOG_ERROR, fields,
+                  "the upstream wants a key, and none is configured for %s: name one in \"key\" in "
+                  "LLM_UPSTREAMS_FILE and start again",
+                  t->base_url);
+}
+
 static void learn_health(struct member *m, const struct pass *pass, const struct verdict *v, int64_t now)
 {
     bool was_open = m->breaker.open;
@@ -274,6 +302,7 @@ void pool_learn(struct pool *p, struct pass *pass, const struct verdict *v, uint
     int64_t now = clock_ms();
 
     learn_quota(m, v, now);
+    learn_refusal(m, v, now);
     if (v->outcome == OUTCOME_OK)
         climit_good(&m->climit, m->in_flight + 1);
     else if (retry_is_overload(v))
@@ -312,8 +341,9 @@ size_t pool_report(const struct pool *p, struct event_upstream out[UPSTREAMS_MAX
             .in_flight = (uint64_t)m->in_flight,
             .limit = (uint64_t)room(m),
             .model = str_of(m->target->model),
+            .refused = refusal_holds(&m->refusal, now),
         };
-        *down = *down && state == BREAKER_OPEN;
+        *down = *down && (state == BREAKER_OPEN || out[i].refused);
     }
     return p->n;
 }

@@ -71,7 +71,7 @@ int64_t pool_p95(const struct pool *p, size_t member, bool stream); /* of that; 
 void pool_set_workers(struct pool *p,
                       uint64_t workers); /* that share the upstreams with this one, it included */
 
-/* How they do; their number. *down: all of them are left alone. */
+/* How they do; their number. *down: each of them is left alone or refuses our key. */
 size_t pool_report(const struct pool *p, struct event_upstream out[UPSTREAMS_MAX], bool *down);
 
 #endif

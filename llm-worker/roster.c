@@ -154,7 +154,7 @@ static void take_key(struct entry *e, struct target *t)
     }
     if (!t->key)
         t->key = xstrdup("");
-    free(name);
+    t->key_name = name;
 }
 
 static void take_ca_file(struct entry *e, struct target *t)
@@ -288,6 +288,7 @@ struct roster *roster_of_one(const struct target *t)
     r->targets->base_url = xstrdup(t->base_url);
     r->targets->query = xstrdup(t->query);
     r->targets->key = xstrdup(t->key);
+    r->targets->key_name = xstrdup(t->key_name);
     r->targets->model = xstrdup(t->model);
     r->targets->ca_file = xstrdup(t->ca_file);
     return r;
@@ -305,6 +306,7 @@ void roster_free(struct roster *r)
         free(t->base_url);
         free(t->query);
         free(t->key);
+        free(t->key_name);
         free(t->model);
         free(t->ca_file);
     }

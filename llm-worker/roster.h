@@ -33,6 +33,7 @@ struct target {
     char *query; /* behind the path's ?; may be empty */
     enum auth auth;
     char *key;
+    char *key_name; /* of the variable that it comes from; empty without a key */
     char *model;
     char *ca_file;           /* authorities that it is verified by; empty: those of all */
     int64_t priority;        /* the lowest number is asked first */

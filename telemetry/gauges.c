@@ -9,6 +9,7 @@
 struct upstream {
     char name[UPSTREAM_NAME_MAX + 1];
     uint64_t state, in_flight, limit;
+    bool refused;
 };
 
 struct said {
@@ -59,8 +60,10 @@ void gauges_take(struct gauges *g, const struct event *e, int64_t now)
     for (size_t i = 0; i < s->n_upstreams; i++) {
         struct upstream *u = &s->upstreams[i];
         size_t n = from[i].name.n < UPSTREAM_NAME_MAX ? from[i].name.n : UPSTREAM_NAME_MAX;
-        *u =
-            (struct upstream){.state = from[i].state, .in_flight = from[i].in_flight, .limit = from[i].limit};
+        *u = (struct upstream){.state = from[i].state,
+                               .in_flight = from[i].in_flight,
+                               .limit = from[i].limit,
+                               .refused = from[i].refused};
         if (n)
             memcpy(u->name, from[i].name.p, n);
     }
@@ -71,6 +74,7 @@ static void add_upstreams(const struct said *s, struct metrics *m)
     for (size_t i = 0; i < s->n_upstreams; i++) {
         const struct upstream *u = &s->upstreams[i];
         metrics_raise(m, METRIC_UPSTREAM_BREAKER, METRIC_WITH(u->name), (double)u->state);
+        metrics_raise(m, METRIC_UPSTREAM_REFUSED, METRIC_WITH(u->name), u->refused);
         metrics_add(m, METRIC_UPSTREAM_CALLS, METRIC_WITH(u->name), (double)u->in_flight);
         metrics_add(m, METRIC_UPSTREAM_LIMIT, METRIC_WITH(u->name), (double)u->limit);
     }
@@ -96,6 +100,7 @@ void gauges_show(const struct gauges *g, struct metrics *m, int64_t now)
     struct event_gauges sum = {0};
 
     metrics_clear(m, METRIC_UPSTREAM_BREAKER);
+    metrics_clear(m, METRIC_UPSTREAM_REFUSED);
     metrics_clear(m, METRIC_UPSTREAM_CALLS);
     metrics_clear(m, METRIC_UPSTREAM_LIMIT);
     for (size_t i = 0; i < GAUGE_SENDERS_MAX; i++) {

@@ -58,7 +58,7 @@ const struct metric_row metric_table[METRICS] = {
         {"atalaya_workers",
          METRIC_GAUGE,
          "Workers that are connected to a gateway by state: idle, busy, full (no slot is free), "
-         "down (every upstream is left alone), leaving",
+         "down (every upstream is left alone or refuses our key), leaving",
          {"state"}},
     [METRIC_WORKER_CHANGES] = {"atalaya_worker_changes_total",
                                METRIC_COUNTER,
@@ -153,6 +153,11 @@ const struct metric_row metric_table[METRICS] = {
          METRIC_GAUGE,
          "Breaker of the upstream at the worker where it is worst: 0 closed, 1 half-open, "
          "2 open",
+         {"upstream"}},
+    [METRIC_UPSTREAM_REFUSED] =
+        {"atalaya_upstream_key_refused",
+         METRIC_GAUGE,
+         "1 when the upstream refuses the key of a worker (401, or 403 again and again)",
          {"upstream"}},
     [METRIC_UPSTREAM_CALLS] = {"atalaya_upstream_calls_in_flight",
                                METRIC_GAUGE,

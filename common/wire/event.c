@@ -44,7 +44,7 @@ const struct fields event_attempt_fields = {attempt_rows, ARRAY_LEN(attempt_rows
 static const struct field upstream_rows[] = {
     UPSTREAM(1, FIELD_STR, name, 64),     UPSTREAM(2, FIELD_U64, state, 0),
     UPSTREAM(3, FIELD_U64, in_flight, 0), UPSTREAM(4, FIELD_U64, limit, 0),
-    UPSTREAM(5, FIELD_STR, model, 256),
+    UPSTREAM(5, FIELD_STR, model, 256),   UPSTREAM(6, FIELD_BOOL, refused, 0),
 };
 
 const struct fields event_upstream_fields = {upstream_rows, ARRAY_LEN(upstream_rows),

@@ -61,6 +61,7 @@ struct event_upstream {
     uint64_t in_flight;
     uint64_t limit; /* calls at once that it is believed to bear */
     struct str model;
+    bool refused; /* it refuses our key */
 };
 
 /* Which of these a worker is: the first that is true. */

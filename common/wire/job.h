@@ -39,8 +39,8 @@ struct job {
     struct str worker; /* random name of this life of the worker */
     uint64_t pid;
     uint64_t slots;
-    bool configured;       /* a provider key is set */
-    bool down;             /* every upstream is left alone, because too many of its calls failed */
+    bool configured; /* a provider key is set */
+    bool down; /* every upstream is left alone, because too many of its calls failed, or refuses our key */
     struct list upstreams; /* of struct event_upstream */
 
     /* beat of the gateway */

@@ -432,7 +432,7 @@ void sink_in_progress(struct sink *s, uint64_t n)
 static bool same_upstream(const struct event_upstream *a, const struct event_upstream *b)
 {
     return a->name.n == b->name.n && memcmp(a->name.p, b->name.p, a->name.n) == 0 && a->state == b->state &&
-           a->in_flight == b->in_flight && a->limit == b->limit;
+           a->in_flight == b->in_flight && a->limit == b->limit && a->refused == b->refused;
 }
 
 void sink_upstreams(struct sink *s, const struct event_upstream *list, size_t n)

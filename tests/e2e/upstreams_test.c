@@ -337,6 +337,63 @@ Test(upstreams, what_is_no_fault_of_theirs_opens_nothing)
     e2e_end(e);
 }
 
+static unsigned times_in(const char *path, const char *text)
+{
+    char line[16384];
+    unsigned n = 0;
+    FILE *f = fopen(path, "r");
+
+    cr_assert_not_null(f);
+    while (fgets(line, sizeof line, f))
+        n += strstr(line, text) != NULL;
+    fclose(f);
+    return n;
+}
+
+#define REFUSED_BY(name) "atalaya_upstream_key_refused{upstream=\"" name "\"}"
+
+/* A key that is wrong is told once, by the name of its variable, and a service without any other is not ready. */
+Test(upstreams, a_key_that_is_refused)
+{
+    struct e2e *e = e2e_new();
+
+    e2e_env(e, "LLM_WORKERS", "1");
+    e2e_start(e);
+    cr_expect(ready(e, 200, "{\"status\":\"ready\"}"));
+    e2e_tell(&e->openai, "/_admin/defaults", "{\"fail\":{\"invalid_api_key\":1.0}}");
+    for (int i = 0; i < 3; i++)
+        cr_expect(asking_says(e, "not_authorized"));
+    E2E_WAIT(E2E_WAIT_SECONDS, ready(e, 503, "No provider can be asked; these refuse the key: openai"));
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, REFUSED_BY("openai")) == 1);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, "atalaya_workers{state=\"down\"}") == 1);
+    cr_expect_eq(times_in(e->out, "refuses our key"), 1);
+    cr_expect(e2e_file_contains(e->out, "into OPENAI_API_KEY (or the file that OPENAI_API_KEY_FILE names)"));
+
+    e2e_tell(&e->openai, "/_admin/reset", NULL);
+    cr_expect(asking_says(e, ""), "it is asked all the same");
+    E2E_WAIT(E2E_WAIT_SECONDS, ready(e, 200, "{\"status\":\"ready\"}"));
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, REFUSED_BY("openai")) == 0);
+    cr_expect_eq(times_in(e->out, "takes our key again"), 1);
+    e2e_end(e);
+}
+
+/* While there is another one, questions are answered, and /readyz tells. */
+Test(upstreams, a_key_that_one_of_two_refuses)
+{
+    struct e2e *e = two("bearer", ",\"priority\":1", ",\"key\":\"LLM_KEY_OTHER\"");
+
+    e2e_start(e);
+    e2e_tell(&e->other, "/_admin/defaults", "{\"fail\":{\"invalid_api_key\":1.0}}");
+    for (int i = 0; i < 3; i++)
+        cr_expect(asking_says(e, ""));
+    E2E_WAIT(E2E_WAIT_SECONDS, ready(e, 200, "{\"status\":\"ready\",\"key_refused_by\":\"second\"}"));
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_metric(e->telemetry_port, REFUSED_BY("second")) == 1);
+    cr_expect_eq(e2e_metric(e->telemetry_port, REFUSED_BY("first")), 0);
+    cr_expect_eq(times_in(e->out, "refuses our key"), 1);
+    cr_expect(e2e_file_contains(e->out, "into LLM_KEY_OTHER (or"));
+    e2e_end(e);
+}
+
 Test(upstreams, an_open_breaker_fails_over_without_a_call)
 {
     struct e2e *e = two("bearer", "", ",\"priority\":1,\"key\":\"LLM_KEY_OTHER\"");

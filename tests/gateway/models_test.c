@@ -80,3 +80,16 @@ Test(models, as_many_and_as_long_as_may_be)
     for (size_t i = 0; i < UPSTREAMS_MAX; i++)
         cr_expect(models_write_one(&models, list[i].model, &out));
 }
+
+Test(models, who_refuses_our_key)
+{
+    struct event_upstream list[] = {upstream("b", "m"), upstream("a", "m"), upstream("c", "n")};
+
+    models_learn(&models, list, ARRAY_LEN(list));
+    models_refusing(&models, &out);
+    cr_expect_eq(out.len, 0);
+    list[0].refused = list[2].refused = true;
+    models_learn(&models, list, ARRAY_LEN(list));
+    models_refusing(&models, &out);
+    cr_expect_str_eq(out.data, "b, c");
+}

@@ -21,6 +21,7 @@ static double value_of(const struct metrics *m, const char *series)
 
 #define BREAKER(name) "atalaya_upstream_breaker_state{upstream=\"" name "\"}"
 #define CALLS(name)   "atalaya_upstream_calls_in_flight{upstream=\"" name "\"}"
+#define REFUSED(name) "atalaya_upstream_key_refused{upstream=\"" name "\"}"
 #define LIMIT(name)   "atalaya_upstream_calls_limit{upstream=\"" name "\"}"
 #define WORKERS(s)    "atalaya_workers{state=\"" s "\"}"
 
@@ -28,8 +29,9 @@ Test(gauges, of_all_gateways_together)
 {
     struct gauges *g = gauges_new();
     struct metrics *m = metrics_new();
-    struct event_upstream one[] = {{str_of("a"), 2, 3, 10, str_of("m")}, {str_of("b"), 0, 1, 5, str_of("m")}};
-    struct event_upstream two[] = {{str_of("a"), 0, 4, 20, str_of("m")}};
+    struct event_upstream one[] = {{str_of("a"), 2, 3, 10, str_of("m"), true},
+                                   {str_of("b"), 0, 1, 5, str_of("m"), false}};
+    struct event_upstream two[] = {{str_of("a"), 0, 4, 20, str_of("m"), false}};
     struct event first = {
         .epoch = 1,
         .gauges = {3, 7, 1500000, {[WORKER_IDLE] = 1, [WORKER_FULL] = 2, [WORKER_DOWN] = 3}},
@@ -52,6 +54,8 @@ Test(gauges, of_all_gateways_together)
     cr_expect_eq(value_of(m, WORKERS("down")), 3);
     cr_expect_eq(value_of(m, WORKERS("leaving")), 1);
     cr_expect_eq(value_of(m, BREAKER("a")), 2, "whoever was heard last");
+    cr_expect_eq(value_of(m, REFUSED("a")), 1);
+    cr_expect_eq(value_of(m, REFUSED("b")), 0);
     cr_expect_eq(value_of(m, CALLS("a")), 7);
     cr_expect_eq(value_of(m, LIMIT("a")), 30);
     cr_expect_eq(value_of(m, LIMIT("b")), 5);
