@@ -216,3 +216,39 @@ bool openai_is_done(struct str data)
 {
     return str_eq(data, "[DONE]");
 }
+
+#define NAME_MIN 6 /* shorter ones are words */
+
+/* The length of a name that begins there, and of the part that may be seen; 0: there is none. */
+static size_t name_at(struct str s, size_t *seen)
+{
+    static const char *const beginnings[] = {"org-", "proj_", "sk-"};
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_*";
+
+    for (size_t i = 0; i < ARRAY_LEN(beginnings); i++) {
+        size_t n = *seen = strlen(beginnings[i]);
+        if (s.n < n || memcmp(s.p, beginnings[i], n) != 0)
+            continue;
+        while (n < s.n && memchr(letters, s.p[n], sizeof letters - 1))
+            n++;
+        if (n - *seen >= NAME_MIN)
+            return n;
+    }
+    return 0;
+}
+
+void openai_mask_names(struct str error, struct buf *out)
+{
+    size_t from = 0, seen;
+
+    for (size_t i = 0; i < error.n;) {
+        size_t n = name_at((struct str){error.p + i, error.n - i}, &seen);
+        if (n > 0) {
+            buf_append(out, error.p + from, i - from + seen);
+            buf_puts(out, "***");
+            from = i + n;
+        }
+        i += n > 0 ? n : 1;
+    }
+    buf_append(out, error.p + from, error.n - from);
+}

@@ -81,4 +81,7 @@ void openai_free_tool_call(struct tool_call *t);
 
 bool openai_is_done(struct str data); /* the last event: no chunk, but the word [DONE] */
 
+/* What an error says, but for names of the operator's: those of organisation, project and key, "org-***". */
+void openai_mask_names(struct str error, struct buf *out);
+
 #endif

@@ -178,8 +178,10 @@ static void describe(struct buf *text, const struct verdict *v, const char *url,
                    v->trouble ? v->trouble : "");
 }
 
-/* A chat completion's client is told what the provider says, unless that is about our key: it may show a part of it. */
-static void set_refusal(struct job *to, const struct run *r, const struct verdict *v, struct str body)
+/* A chat completion's client is told what the provider says, unless that is about our key: it may show a part of it.
+ * hold: of the body. */
+static void set_refusal(struct job *to, const struct run *r, const struct verdict *v, struct str body,
+                        struct buf *hold)
 {
     int64_t after = delay_retry_after(v->retry_after_ms, v->retry_after, v->date, wall_us());
 
@@ -187,8 +189,9 @@ static void set_refusal(struct job *to, const struct run *r, const struct verdic
         return;
     to->retry_after_ms = after > 0 ? after : 0;
     if (v->status >= 400 && body.n <= CHAT_REFUSAL_MAX && openai_is_object(body)) {
+        openai_mask_names(body, hold);
         to->status = (uint64_t)v->status;
-        to->body = body;
+        to->body = buf_str(hold);
     }
 }
 
@@ -196,13 +199,14 @@ static void give_up(struct leg *leg, const struct verdict *v, enum retry_why why
 {
     struct run *r = leg->run;
     const char *reason = retry_why_text(why);
-    struct buf text = BUF_INIT(4 * KIB);
+    struct buf text = BUF_INIT(4 * KIB), masked = BUF_INIT(2 * CHAT_REFUSAL_MAX);
     struct job result = {.kind = JOB_FAILED};
 
     describe(&text, v, target_of(r, leg)->base_url, leg->stream != NULL);
     buf_printf(&text, "; tries: %u%s%s", r->trail.n, *reason ? ", no more because " : "", reason);
-    set_refusal(&result, r, v, body);
+    set_refusal(&result, r, v, body, &masked);
     fail_with(r, &result, retry_error_word(v), text.data);
+    buf_free(&masked);
     buf_free(&text);
 }
 

@@ -278,6 +278,30 @@ Test(openai, the_providers_key_is_nobodys_business)
     e2e_end(e);
 }
 
+/* Nor is who the operator is to the provider. */
+Test(openai, the_operators_names_are_nobodys_business)
+{
+    static const char script[] =
+        "[{\"status\":429,\"repeat\":3,\"body\":\"{\\\"error\\\":{\\\"message\\\":\\\"Rate limit reached for "
+        "gpt-4o "
+        "in organization org-abc123 on requests per min\\\",\\\"type\\\":\\\"requests\\\",\\\"param\\\":null,"
+        "\\\"code\\\":\\\"rate_limit_exceeded\\\"}}\"}]";
+    struct e2e *e = e2e_new();
+
+    e2e_env(e, "LLM_MAX_ATTEMPTS", "1");
+    e2e_start(e);
+    e2e_tell(&e->openai, "/_admin/script", script);
+    struct http_reply r = post(e, NULL, HELLO "}");
+    cr_expect_eq(r.status, 429, "%d", r.status);
+    cr_expect_str_eq(error_member(&r, "message"),
+                     "Rate limit reached for gpt-4o in organization org-*** on requests per min", "%s",
+                     r.body.data);
+    cr_expect_str_eq(error_member(&r, "code"), "rate_limit_exceeded");
+    cr_expect(!e2e_file_contains(e->out, "abc123"));
+    http_reply_free(&r);
+    e2e_end(e);
+}
+
 /* What has been tried enough is not to be tried three times more. */
 Test(openai, a_failure_that_was_tried_again_says_so)
 {

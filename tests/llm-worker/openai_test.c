@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 
 Test(openai, a_completion)
@@ -270,4 +271,35 @@ Test(openai, a_chunk_that_is_cut)
     }
     cr_expect_eq(openai_read_chunk(str_of(data), &c), 0);
     openai_free_chunk(&c);
+}
+
+Test(openai, names_of_the_operator_are_masked)
+{
+    static const struct {
+        const char *error, *masked;
+    } table[] = {
+        {"", ""},
+        {"Rate limit reached for gpt-4o in organization org-abc123 on requests per min (RPM): Limit 3",
+         "Rate limit reached for gpt-4o in organization org-*** on requests per min (RPM): Limit 3"},
+        {"Project `proj_Ab3_Cd4-Ef5` has no access", "Project `proj_***` has no access"},
+        {"key sk-proj-****6789.", "key sk-***."},
+        {"org-abcdef,org-ghijkl", "org-***,org-***"},
+        {"in\\norg-abcdef", "in\\norg-***"},
+        {"org-org-abcdef", "org-***"},
+        {"an org-chart, org-, proj_, proj_1, sk-", "an org-chart, org-, proj_, proj_1, sk-"},
+        {"{\"error\":{\"message\":\"org-AbCdEfGhIjKl\"}}", "{\"error\":{\"message\":\"org-***\"}}"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct buf out = BUF_INIT(KIB);
+        size_t n = strlen(table[i].error);
+        char *exact = malloc(n + !n); /* for the address sanitizer: nothing follows */
+        cr_assert_not_null(exact);
+        memcpy(exact, table[i].error, n);
+        openai_mask_names((struct str){exact, n}, &out);
+        cr_expect(str_eq(buf_str(&out), table[i].masked), "%s: %.*s", table[i].error, (int)out.len,
+                  out.data ? out.data : "");
+        buf_free(&out);
+        free(exact);
+    }
 }
