@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "tests/e2e/load.h"
 #include "tests/e2e/sse_client.h"
 
@@ -141,6 +144,36 @@ Test(tls, goaway_costs_nobody_an_answer)
     expect_crowd(e, 200, 20);
     cr_expect_eq(e2e_stat(&e->openai, "requests"), 200);
     expect_calls(&f, NGINX_SHORT, H2, 200, 40, 200);
+    e2e_end(e);
+}
+
+/* Of 48 MiB that are on their way the worker leaves most at the provider, in the streams of one connection; all of it
+ * comes when the gateway takes it. */
+Test(tls, a_gateway_that_takes_nothing_for_a_while)
+{
+    struct nginx f;
+    struct e2e *e = behind(&f, NGINX_H2);
+    struct buf json = BUF_INIT(2 * MIB);
+    const size_t n = 48;
+
+    buf_puts(&json, "{\"latency_ms\":300,\"content\":\"");
+    while (json.len < MIB)
+        buf_puts(&json, "bla ");
+    buf_puts(&json, "\"}");
+    e2e_start(e);
+    e2e_tell(&e->openai, "/_admin/defaults", json.data);
+    struct load *l = load_start(e->port, n, n);
+    E2E_WAIT(E2E_WAIT_SECONDS, e2e_stat(&e->openai, "requests") == (int64_t)n);
+    pid_t gateway = e2e_pid(e, "gateway", 0);
+    kill(gateway, SIGSTOP);
+    for (int64_t end = clock_ms() + 1500; clock_ms() < end;)
+        e2e_nap();
+    kill(gateway, SIGCONT);
+    const struct load_outcome *o = load_outcomes(l);
+    for (size_t i = 0; i < n; i++)
+        cr_expect_eq(o[i].status, 200, "%zu: %d %s", i, o[i].status, o[i].trouble ? o[i].trouble : "");
+    load_free(l);
+    buf_free(&json);
     e2e_end(e);
 }
 
