@@ -1,6 +1,7 @@
 #include "common/proc/daemon.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -9,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
@@ -134,11 +135,11 @@ static void on_pulse(void *arg)
 /* It counts its own looks instead of the time, which also passes while the process is stopped. */
 static void *watch_loop(void *arg)
 {
-    struct timespec pause = {.tv_sec = me.look_ms / 1000, .tv_nsec = me.look_ms % 1000 * 1000000};
+    struct pollfd end = {.fd = *(const int *)arg, .events = POLLIN};
 
-    (void)arg;
     for (int in_vain = 0; in_vain < LOOKS;) {
-        nanosleep(&pause, NULL);
+        if (poll(&end, 1, (int)me.look_ms) > 0)
+            return NULL;
         in_vain = atomic_exchange(&me.turned, false) ? 0 : in_vain + 1;
     }
     log_error("the loop has not turned for %lld ms, which is a bug: aborting", (long long)me.look_ms * LOOKS);
@@ -147,19 +148,22 @@ static void *watch_loop(void *arg)
 
 static void run_loop(struct daemon *d)
 {
+    int end = eventfd(0, EFD_CLOEXEC);
     pthread_t watcher;
 
     me.look_ms = (d->hung_ms ? d->hung_ms : DAEMON_HUNG_MS) / LOOKS;
     me.pulse.fn = on_pulse;
     on_pulse(NULL);
-    int rc = pthread_create(&watcher, NULL, watch_loop, NULL);
+    int rc = end < 0 ? errno : pthread_create(&watcher, NULL, watch_loop, &end);
     if (rc != 0)
         log_warning("nobody will see whether the loop hangs: %s", strerror(rc));
     loop_run(me.loop);
     if (rc == 0) {
-        pthread_cancel(watcher);
+        eventfd_write(end, 1);
         pthread_join(watcher, NULL);
     }
+    if (end >= 0)
+        close(end);
     loop_timer_clear(me.loop, &me.pulse);
 }
 
