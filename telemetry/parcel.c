@@ -38,6 +38,7 @@ struct parcel *parcel_split(struct parcels *ps, struct parcel *p, size_t n)
     rest->half = p->half;
     rest->seen = p->seen;
     p->n = n;
+    p->same = false;
     return rest;
 }
 

@@ -20,6 +20,23 @@ static const char *name_of(const struct upload *u)
     return u->conf.kind == UPLOAD_TO_LANGFUSE ? "Langfuse" : "the OTLP backend";
 }
 
+static void acquit(struct parcel *p)
+{
+    p->strikes = p->verdicts = 0;
+    p->half = p->same = false;
+}
+
+/* What was suspected has passed as it is: who fails now fails at random, as one of several servers does behind one
+ * address. That is no word about any record. */
+static void acquit_all(struct upload *u)
+{
+    for (struct parcel *p = u->parcels.queue; p; p = p->next)
+        acquit(p);
+    for (size_t i = 0; i < UPLOAD_FLIGHTS; i++)
+        if (u->flights[i].parcel)
+            acquit(u->flights[i].parcel);
+}
+
 /* The destination takes something again after it has taken nothing: whoever waits need not wait longer. What has failed
  * beside others that went well waits its time. An answer that comes while all wait is to a request from before: it takes
  * nothing back. */
@@ -28,8 +45,10 @@ static void good_news(struct flight *f)
     struct upload *u = f->upload;
 
     u->tally[f->target].taken++;
-    f->parcel->attempt = f->parcel->strikes = f->parcel->verdicts = 0;
-    f->parcel->half = false;
+    if (parcel_is_suspect(f->parcel) && f->parcel->same)
+        acquit_all(u);
+    acquit(f->parcel);
+    f->parcel->attempt = 0;
     if (clock_ms() < u->hold_until)
         return;
     if (u->holding || u->failures >= UPLOAD_FLIGHTS)
@@ -136,6 +155,7 @@ static bool blame(struct flight *f, const struct post_answer *a, unsigned strike
     u->failures += !suspected;
     p->seen = *t;
     p->half = false;
+    p->same = true;
     p->strikes += strikes;
     if (!parcel_is_suspect(p))
         return false;

@@ -34,6 +34,7 @@ struct behaviour {
     int64_t padding;     /* so many blanks behind each answer */
     char says[256];      /* the body of what it refuses */
     char containing[64]; /* status is for requests with these words only */
+    double share;        /* status is for this share of them, by lot; 0: for all */
     int64_t count;       /* requests left for it; 0: for ever */
     enum route only;     /* R_COUNT: all that write */
 };

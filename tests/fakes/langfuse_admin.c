@@ -252,9 +252,9 @@ static int read_server(struct admin_reader *a, struct langfuse *l)
 
 static int read_behaviour(struct admin_reader *a, struct langfuse *l, struct behaviour *b)
 {
-    static const char *const keys[] = {"down",        "stall",   "cut",     "slow_ms",    "status",
-                                       "retry_after", "count",   "padding", "containing", "says",
-                                       "route",       "version", "mode",    "max_body",   NULL};
+    static const char *const keys[] = {"down",  "stall",    "cut",        "slow_ms", "status", "retry_after",
+                                       "count", "padding",  "containing", "says",    "route",  "version",
+                                       "mode",  "max_body", "share",      NULL};
     int64_t status = 0;
 
     if (!json_is_object(a->object)) {
@@ -269,7 +269,7 @@ static int read_behaviour(struct admin_reader *a, struct langfuse *l, struct beh
         admin_int(a, "max_body", 0, FAKE_BODY_MAX, &b->max_body) < 0 ||
         admin_int(a, "padding", 0, FAKE_BODY_MAX, &b->padding) < 0 ||
         read_words(a, "containing", b->containing, sizeof b->containing) < 0 ||
-        read_words(a, "says", b->says, sizeof b->says) < 0 ||
+        read_words(a, "says", b->says, sizeof b->says) < 0 || admin_double(a, "share", 0, 1, &b->share) < 0 ||
         admin_double(a, "retry_after", 0, 1e6, &b->retry_after) < 0 || read_only(a, b) < 0 ||
         read_server(a, l) < 0)
         return -1;

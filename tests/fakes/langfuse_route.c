@@ -215,6 +215,15 @@ static bool contains(struct langfuse *l, const struct exchange *x, const char *w
     return body.n && memmem(body.p, body.n, words, strlen(words));
 }
 
+/* The same lots in each run. */
+static bool has_lot(double share)
+{
+    static uint32_t seed = 1;
+
+    seed = seed * 1664525 + 1013904223;
+    return share == 0 || seed < share * UINT32_MAX;
+}
+
 /* True when the request was answered, or will never be, by the behaviour that a test has asked for. */
 static bool misbehave(struct langfuse *l, struct exchange *x, enum route r)
 {
@@ -232,7 +241,7 @@ static bool misbehave(struct langfuse *l, struct exchange *x, enum route r)
         return true;
     }
     bool large = b->max_body && x->body.n > (size_t)b->max_body;
-    bool refused = b->status && (!*b->containing || contains(l, x, b->containing));
+    bool refused = b->status && (!*b->containing || contains(l, x, b->containing)) && has_lot(b->share);
     if (refused || large) {
         refuse(l, x, r, large ? 413 : b->status);
         behaviour_used(l);

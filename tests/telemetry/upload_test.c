@@ -609,3 +609,44 @@ Test(upload, an_outage_blames_nobody, .timeout = 120)
         bench_end(b);
     }
 }
+
+static bool asked_in_a_hurry(void *arg)
+{
+    struct bench *b = arg;
+
+    hurry(b);
+    return bench_spool_is_empty(b) || bench_stat(b, "requests") >= b->wanted;
+}
+
+static void wait_for_more_requests(struct bench *b, double n)
+{
+    b->wanted = (double)bench_stat(b, "requests") + n;
+    support_run(b->loop, asked_in_a_hurry, b);
+}
+
+static bool emptied_in_a_hurry(void *arg)
+{
+    hurry(arg);
+    return bench_spool_is_empty(arg);
+}
+
+/* Some servers behind one address are well, others are not: requests fail at random, and some are always taken. */
+Test(upload, half_an_outage_blames_nobody, .timeout = 120)
+{
+    static const char *const behaviours[] = {
+        "{\"status\":503,\"share\":0.9}", "{\"status\":502,\"share\":0.6}", "{\"status\":401,\"share\":0.6}",
+        "{\"status\":500,\"share\":0.9,\"route\":\"ingestion\"}"};
+
+    for (size_t i = 0; i < ARRAY_LEN(behaviours); i++) {
+        struct bench *b = bench_start(10, bench_plain);
+        bench_behave(b, behaviours[i]);
+        for (unsigned n = 0; n < 500; n += 20) {
+            bench_put(b, n + 1, n + 20);
+            wait_for_more_requests(b, 10);
+        }
+        support_run(b->loop, emptied_in_a_hurry, b);
+        cr_expect_eq(spool_letters(b->spool), 0, "case %zu", i);
+        bench_expect_arrived(b, 500);
+        bench_end(b);
+    }
+}
