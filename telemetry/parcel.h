@@ -48,6 +48,7 @@ struct parcel {
     unsigned strikes;  /* failures that may be the fault of what is in it */
     unsigned verdicts; /* of them those, when it was one record, that the server's health speaks against */
     bool half;         /* of one that was found guilty, and has not been tried since */
+    bool scout;        /* one record that is not kept here when it comes back */
     bool same;         /* has failed as it is, since it was last split */
     struct tally seen; /* at its last strike */
     int64_t due;

@@ -62,7 +62,8 @@ void upload_land(struct flight *f, int64_t due)
 
     f->parcel = NULL;
     u->in_air--;
-    if (p->n == 0)
+    u->scouting = u->scouting && !p->scout;
+    if (p->n == 0 || p->scout)
         parcel_free(&u->parcels, p);
     else
         parcels_put(&u->parcels, p, due);
@@ -128,7 +129,7 @@ static struct flight *free_flight(struct upload *u)
 
 static bool counts(const struct parcel *p, bool suspects)
 {
-    return p->verdicts == 0 && (suspects || !parcel_is_suspect(p));
+    return p->verdicts == 0 && !p->scout && (suspects || !parcel_is_suspect(p));
 }
 
 size_t upload_undecided(const struct upload *u, bool suspects)
@@ -149,12 +150,21 @@ static bool has_room(const struct upload *u)
     return upload_undecided(u, false) < UPLOAD_FLIGHTS && upload_undecided(u, true) < 2 * UPLOAD_FLIGHTS;
 }
 
+/* Only suspects are left: what comes after them may be well all the same. One record goes at a time, and whatever has not
+ * become of it is done when its turn comes: so it takes no room. */
+static bool needs_scout(const struct upload *u)
+{
+    return !has_room(u) && upload_undecided(u, false) == 0 && !u->scouting && !u->draining;
+}
+
 static bool may_take_new(const struct upload *u, int64_t now)
 {
     int64_t waiting = spool_waiting(u->spool, u->cursor);
 
-    if (waiting == 0 || !has_room(u))
+    if (waiting == 0 || u->scouting)
         return false;
+    if (!has_room(u))
+        return needs_scout(u) && u->scout_due <= now;
     if (u->draining)
         return !u->drain_failed;
     return waiting >= u->conf.flush_at || (u->flush_due && u->flush_due <= now);
@@ -176,6 +186,20 @@ static bool ask_version(struct upload *u, int64_t now)
     return true;
 }
 
+static struct parcel *new_parcel(struct upload *u, int64_t now)
+{
+    bool scout = !has_room(u);
+    struct parcel *p = parcel_new(&u->parcels, scout ? 1 : (size_t)u->conf.flush_at);
+
+    p->scout = u->scouting = scout;
+    if (scout)
+        u->scout_due = now + UPLOAD_SCOUT_MS;
+    else
+        u->flush_due =
+            now + u->conf.flush_interval_ms; /* the rows that stay behind have just begun to wait */
+    return p;
+}
+
 static struct parcel *next_parcel(struct upload *u, int64_t now)
 {
     bool ready = parcels_due(&u->parcels) <= now, fresh = may_take_new(u, now);
@@ -185,9 +209,7 @@ static struct parcel *next_parcel(struct upload *u, int64_t now)
     /* One probes for all: rather what has not been refused yet. */
     if (ready && !(fresh && u->holding))
         return parcels_take(&u->parcels, now);
-    /* The rows that stay behind have just begun to wait. */
-    u->flush_due = now + u->conf.flush_interval_ms;
-    return parcel_new(&u->parcels, (size_t)u->conf.flush_at);
+    return new_parcel(u, now);
 }
 
 static void set_timer(struct upload *u, int64_t now)
@@ -196,6 +218,8 @@ static void set_timer(struct upload *u, int64_t now)
 
     if (u->flush_due && has_room(u))
         at = u->flush_due < at ? u->flush_due : at;
+    else if (u->flush_due && needs_scout(u))
+        at = u->scout_due < at ? u->scout_due : at;
     if (at < u->hold_until)
         at = u->hold_until;
     /* Without a free flight, or while one probes for all, the next answer calls. */

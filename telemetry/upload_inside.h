@@ -17,9 +17,10 @@
 
 #define UPLOAD_PROBE_MS       30000 /* between two tries when keys or address are wrong */
 #define UPLOAD_SPOOL_RETRY_MS 1000
-#define UPLOAD_PATIENCE       4                    /* failures of a parcel before it is suspected itself */
-#define UPLOAD_VERDICTS       8                    /* of a record, alone, before it is given up */
-#define UPLOAD_PROBES         (4 * UPLOAD_FLIGHTS) /* parcels while nothing is taken */
+#define UPLOAD_PATIENCE       4                     /* failures of a parcel before it is suspected itself */
+#define UPLOAD_VERDICTS       8                     /* of a record, alone, before it is given up */
+#define UPLOAD_SCOUT_MS       (2 * UPLOAD_PROBE_MS) /* between two scouts */
+#define UPLOAD_PROBES         (4 * UPLOAD_FLIGHTS)  /* parcels while nothing is taken */
 
 #define UPLOAD_SECRETS_MAX (2 * OTEL_PAIRS_MAX + 3)
 
@@ -63,11 +64,14 @@ struct upload {
     struct parcels parcels;
     struct tally tally[UPLOAD_TARGETS];
     size_t in_air;
-    int64_t cursor;    /* rows up to here are in parcels, or done */
+    int64_t cursor;  /* rows up to here are in parcels, or done */
+    int64_t scouted; /* the same, of scouts */
+    int64_t scout_due;
     int64_t flush_due; /* when the rows behind it go, however few; 0 = there are none */
     int64_t hold_until;
     unsigned failures; /* in a row */
     bool holding;      /* until an answer is good again, one request at a time */
+    bool scouting;     /* a scout is in the air */
     bool draining, drain_failed, drained;
 };
 

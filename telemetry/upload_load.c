@@ -105,8 +105,11 @@ static int load_new(struct flight *f)
     struct upload *u = f->upload;
     struct parcel *p = f->parcel;
     struct record r;
-    int rc = spool_scan_open(u->spool, u->cursor + 1, INT64_MAX, u->books.all);
+    int64_t *cursor = p->scout ? &u->scouted : &u->cursor;
 
+    if (*cursor < u->cursor)
+        *cursor = u->cursor;
+    int rc = spool_scan_open(u->spool, *cursor + 1, INT64_MAX, u->books.all);
     while (rc == 0 && p->n < p->cap && (rc = spool_next(u->spool, &r)) > 0) {
         rc = 0;
         if (p->n > 0 && !fits(f, &r))
@@ -114,10 +117,10 @@ static int load_new(struct flight *f)
         struct row *row = &p->rows[p->n++];
         *row = (struct row){.seq = r.seq, .stage = r.stage & u->books.all};
         encode(f, row, &r);
-        u->cursor = r.seq;
+        *cursor = r.seq;
     }
     if (rc == 0 && p->n == 0)
-        u->cursor = spool_last(u->spool);
+        *cursor = p->scout ? u->cursor : spool_last(u->spool); /* a scout's round begins again */
     spool_scan_end(u->spool);
     return rc;
 }

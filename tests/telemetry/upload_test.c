@@ -500,7 +500,7 @@ Test(upload, draining_ends_when_langfuse_is_away)
 /* As if the time that was to be waited had passed. */
 static void hurry(struct bench *b)
 {
-    b->upload->hold_until = 0;
+    b->upload->hold_until = b->upload->scout_due = 0;
     parcels_hurry(&b->upload->parcels);
     upload_pump(b->upload);
 }
@@ -649,4 +649,18 @@ Test(upload, half_an_outage_blames_nobody, .timeout = 120)
         bench_expect_arrived(b, 500);
         bench_end(b);
     }
+}
+
+/* Each in a parcel of its own, more than may be under suspicion at once: what comes after them gets through. */
+Test(upload, nothing_but_what_always_fails_at_first, .timeout = 60)
+{
+    struct bench *b = bench_start(1, bench_plain);
+
+    bench_behave(b, "{\"status\":500,\"route\":\"otel\",\"containing\":\"question 1\"}");
+    bench_put(b, 100, 139);
+    b->wanted = 200;
+    support_run(b->loop, asked_often, b);
+    bench_put(b, 200, 220);
+    wait_in_a_hurry(b, UPLOADED, 21);
+    bench_end(b);
 }
