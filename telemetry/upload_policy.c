@@ -1,9 +1,9 @@
 #include "telemetry/upload_policy.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/base/attr.h"
 #include "common/base/backoff.h"
 #include "common/base/httpdate.h"
 #include "common/base/limits.h"
@@ -11,47 +11,54 @@
 #define BACKOFF_BASE_MS 500
 #define BACKOFF_CAP_MS  30000
 
+static struct str without_blanks(struct str body)
+{
+    if (body.n >= 3 && memcmp(body.p, "\xef\xbb\xbf", 3) == 0)
+        body = (struct str){body.p + 3, body.n - 3};
+    while (body.n && strchr(" \t\r\n", *body.p))
+        body = (struct str){body.p + 1, body.n - 1};
+    return body;
+}
+
+/* Protobuf may begin with a newline and '<', but not go on with a letter then. */
 static bool is_web_page(struct str body)
 {
-    size_t i = 0;
+    body = without_blanks(body);
+    return body.n > 1 && *body.p == '<' && (isalpha((unsigned char)body.p[1]) || strchr("!?", body.p[1]));
+}
 
-    while (i < body.n && strchr(" \t\r\n", body.p[i]))
-        i++;
-    return i < body.n && body.p[i] == '<';
+/* A word about what was sent is JSON, or the protobuf of a collector. Anything else is from somebody who has not
+ * understood us and would say it of each record: http:// to an https:// port is a 400. */
+static bool is_verdict(struct str body)
+{
+    body = without_blanks(body);
+    return body.n && (*body.p == '{' || *body.p == '[' || (unsigned char)*body.p < ' ');
 }
 
 static enum upload_action on_success(enum upload_target target, int status, struct str body)
 {
     bool batch = target == UPLOAD_BATCH || target == UPLOAD_SCORES;
 
-    /* Something else lives at this address. A collector's answer is binary, and may begin with a newline. */
-    if (target == UPLOAD_SPANS ? body.n && *body.p == '<' : is_web_page(body))
-        return UPLOAD_HOLD;
-    return batch && status != 207 ? UPLOAD_HOLD : UPLOAD_DONE;
+    /* A web page: something else lives at this address. */
+    return is_web_page(body) || (batch && status != 207) ? UPLOAD_HOLD : UPLOAD_DONE;
 }
 
 enum upload_action upload_action(enum upload_target target, int status, struct str body)
 {
-    static const struct {
-        int status;
-        enum upload_action action;
-    } table[] = {
-        {401, UPLOAD_HOLD},  {403, UPLOAD_HOLD},  {404, UPLOAD_HOLD},    {405, UPLOAD_HOLD},
-        {407, UPLOAD_HOLD},  {408, UPLOAD_RETRY}, {413, UPLOAD_SMALLER}, {415, UPLOAD_HOLD},
-        {425, UPLOAD_RETRY}, {429, UPLOAD_RETRY},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (table[i].status == status)
-            return table[i].action;
+    switch (status) {
+    case 400:
+    case 422:
+        return is_verdict(body) ? UPLOAD_ISOLATE : UPLOAD_HOLD;
+    case 408:
+    case 425:
+    case 429:
+        return UPLOAD_RETRY;
+    case 413:
+        return UPLOAD_SMALLER;
+    }
     if (status >= 200 && status < 300)
         return on_success(target, status, body);
-    if (status >= 300 && status < 400)
-        return UPLOAD_HOLD;
-    if (status < 400 || status >= 500)
-        return UPLOAD_RETRY;
-    /* A proxy that does not understand us would do the same to each record: http:// to an https:// port is a 400. */
-    return is_web_page(body) ? UPLOAD_HOLD : UPLOAD_ISOLATE;
+    return status >= 300 && status < 500 ? UPLOAD_HOLD : UPLOAD_RETRY;
 }
 
 bool upload_event_is_final(int status)

@@ -2,8 +2,8 @@
  * upload_policy.h - what an answer of Langfuse, or of an OTLP backend, means for what was sent
  *
  * Purpose  pure functions, tested by tables. Nothing here loses data that another try could save: only a request
- *          that names one record, refused as malformed, is given up at once. What RETRY and HOLD say of a record when
- *          they come again and again is upload_answer.c's to judge.
+ *          that names one record, refused as malformed in a form in which Langfuse or a collector says so, is given up
+ *          at once. What RETRY and HOLD say of a record when they come again and again is upload_answer.c's to judge.
  * Threads  pure.
  * Units    milliseconds.
  * Source   RFC 9110 (Retry-After 10.2.3), Langfuse's status codes: https://api.reference.langfuse.com

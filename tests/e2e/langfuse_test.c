@@ -223,13 +223,13 @@ Test(langfuse, a_server_that_repeats_what_it_is_sent)
     struct buf out = BUF_INIT(1024u * 1024);
 
     e2e_tell(&e->langfuse, "/_admin/behaviour",
-             "{\"status\":400,\"route\":\"otel\",\"says\":\"Failed to parse '" E2E_CANARY
-             "' of " E2E_LF_SECRET "\"}");
+             "{\"status\":400,\"route\":\"otel\",\"says\":\"{\\\"message\\\":\\\"Failed to parse '" E2E_CANARY
+             "' of " E2E_LF_SECRET "\\\"}\"}");
     e2e_start(e);
     ask_some(e, 1);
     E2E_WAIT(60, e2e_metric(e->telemetry_port, "atalaya_dead_letters") == 1);
     cr_assert_eq(run(e, "telemetry", "dead-letters", NULL, &out), 0, "%s", out.data);
-    cr_assert(strstr(out.data, "400 Failed to parse '…-…' of [key]"), "%s", out.data);
+    cr_assert(strstr(out.data, "400 {\"message\":\"Failed to parse '…-…' of [key]\"}"), "%s", out.data);
     E2E_WAIT(E2E_WAIT_SECONDS, e2e_file_contains(e->out, "\"reason\":\"Failed to parse\""));
     buf_free(&out);
     e2e_end(e);

@@ -267,17 +267,20 @@ Test(upload_letters, a_server_that_repeats_what_it_is_sent, .init = cr_redirect_
     struct bench *b = bench_start(10, bench_plain);
     char line[1024] = "";
 
-    bench_behave(b, "{\"status\":400,\"route\":\"otel\",\"says\":\"Failed to parse 'azafran 1' of "
-                    "cGstbGYtdGVzdDpzay1sZi10ZXN0,"
-                    " sk-lf-test and pk-lf-test\"}");
+    bench_behave(
+        b,
+        "{\"status\":400,\"route\":\"otel\",\"says\":\"{\\\"message\\\":\\\"Failed to parse 'azafran 1' of "
+        "cGstbGYtdGVzdDpzay1sZi10ZXN0,"
+        " sk-lf-test and pk-lf-test\\\"}\"}");
     struct event e = support_event(1);
     e.question = str_of("azafran 1");
     bench_put_event(b, &e);
     bench_wait(b, REFUSED, 1);
     char *reason = the_letter(b, RECORD_EXPORTED);
-    cr_expect_str_eq(reason, "400 Failed to parse 'azafran 1' of [key], [key] and [key]");
+    cr_expect_str_eq(reason, "400 {\"message\":\"Failed to parse 'azafran 1' of [key], [key] and [key]\"}");
     free(reason);
-    run(b, "--dead-letters", NULL, 0, "400 Failed to parse '… 1' of [key], [key] and [key]");
+    run(b, "--dead-letters", NULL, 0,
+        "400 {\"message\":\"Failed to parse '… 1' of [key], [key] and [key]\"}");
     bench_end(b);
     fflush(stdout);
     FILE *said = cr_get_redirected_stdout();
