@@ -173,12 +173,11 @@ static bool blame(struct flight *f, const struct post_answer *a, unsigned strike
     return hopeful;
 }
 
+/* What asks us to wait is no word about a record. */
 static void retry(struct flight *f, const struct post_answer *a)
 {
     struct upload *u = f->upload;
     int64_t wait = upload_retry_after(a->retry_after, wall_us());
-
-    /* What asks us to wait is no word about a record. */
     bool busy = wait > 0 || (a->status >= 400 && a->status < 500);
 
     if (!busy && blame(f, a, 1))
@@ -197,10 +196,13 @@ static void retry(struct flight *f, const struct post_answer *a)
 
 static void keep_and_probe(struct flight *f, const struct post_answer *a)
 {
-    if (blame(f, a, UPLOAD_PATIENCE))
+    int64_t wait = upload_retry_after(a->retry_after, wall_us());
+
+    if (wait <= 0 && blame(f, a, UPLOAD_PATIENCE))
         return;
+    f->upload->failures += wait > 0;
     server_failed(&f->upload->server);
-    upload_hold(f->upload, UPLOAD_PROBE_MS);
+    upload_hold(f->upload, wait > UPLOAD_PROBE_MS ? wait : UPLOAD_PROBE_MS);
     upload_warn(f->upload, a->status, NULL, advice(f->upload, a->status == 401 || a->status == 403));
     upload_land_failed(f, 0);
 }

@@ -651,6 +651,26 @@ Test(upload, half_an_outage_blames_nobody, .timeout = 120)
     }
 }
 
+static bool is_held(void *arg)
+{
+    const struct bench *b = arg;
+
+    return b->upload->holding;
+}
+
+/* A door that is closed for a while, and says for how long. */
+Test(upload, a_refusal_may_ask_for_patience_too)
+{
+    struct bench *b = bench_start(10, bench_plain);
+    int64_t before = clock_ms();
+
+    bench_behave(b, "{\"status\":403,\"retry_after\":300}");
+    bench_put(b, 1, 3);
+    support_run(b->loop, is_held, b);
+    cr_expect_geq(b->upload->hold_until - before, 300000);
+    bench_end(b);
+}
+
 /* Each in a parcel of its own, more than may be under suspicion at once: what comes after them gets through. */
 Test(upload, nothing_but_what_always_fails_at_first, .timeout = 60)
 {
