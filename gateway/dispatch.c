@@ -597,8 +597,11 @@ static void on_tick(void *arg)
     int64_t now = clock_ms();
     uint64_t workers = (uint64_t)atomic_load(&d->facts_workers);
     struct event_upstream upstreams[UPSTREAMS_MAX];
+    bool was_deaf = now - d->tick.at > JOB_SILENCE_MS / 2; /* stopped, or starved: what they said is unread */
 
     for (struct worker *w = d->workers.first; w; w = w->next) {
+        if (was_deaf)
+            w->heard_ms = now;
         if (now - w->heard_ms > JOB_SILENCE_MS)
             w->lost = "it has been silent for too long";
         else /* its answer does not matter: sending fails at once when its connection has ended */

@@ -59,10 +59,12 @@ static int open_socket(struct zwire *w, int type, const char *endpoint, int queu
     set_int(socket, ZMQ_RCVHWM, queue);
     set_int(socket, ZMQ_RECONNECT_IVL, 50);
     set_int(socket, ZMQ_RECONNECT_IVL_MAX, 500);
-    /* A host that vanishes without a word (TCP only): give its connection up, as our own beats do with its
-     * jobs. */
-    set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
-    set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
+    /* A host that vanishes without a word: give its connection up, as our own beats do with its jobs. On one host that
+     * would only lose what waits for a process that is stopped for a while. */
+    if (strncmp(endpoint, "tcp:", 4) == 0) {
+        set_int(socket, ZMQ_HEARTBEAT_IVL, 2000);
+        set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, 6000);
+    }
     if (zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) != 0)
         abort();
     if (type == ZMQ_ROUTER)

@@ -21,6 +21,7 @@
 #include "tests/e2e/sse_client.h"
 
 #define PATIENCE_MS 20000
+#define STOPPED_MS  9000 /* JOB_SILENCE_MS, and whatever ZeroMQ thinks of it */
 
 static char dir[64], endpoint[96], log_path[96];
 static uint16_t port;
@@ -250,6 +251,33 @@ Test(workers, a_silent_worker_is_given_up_and_its_late_word_is_ignored)
     done(&b, held.epoch, held.id, "from b");
     expect(&q, 200, "from b");
     stop(&a, &b);
+}
+
+/* It was the gateway that did not listen: the machine was suspended, or its container paused. */
+Test(workers, a_gateway_that_was_stopped_gives_up_nobody)
+{
+    static const char json[] = "{\"user_id\":\"u\",\"question\":\"hola\",\"stream\":true}";
+
+    start(NULL);
+    struct mock a = worker(1);
+    struct sse_client c = {.fd = -1};
+    struct opening opening = {&c, json};
+    pthread_t opener;
+    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &opening), 0);
+    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    struct job held = a.last;
+    say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = held.id, .answer = str_of("uno")});
+    pthread_join(opener, NULL);
+    cr_assert(sse_next_named(&c, "delta"));
+    kill(gateway, SIGSTOP);
+    for (int64_t end = clock_ms() + STOPPED_MS; clock_ms() < end; nap())
+        ;
+    kill(gateway, SIGCONT);
+    cr_assert(hear(&a, JOB_BEAT, PATIENCE_MS, true));
+    done(&a, held.epoch, held.id, "");
+    cr_expect(sse_next_named(&c, "done"), "%s: %s", c.name, c.data);
+    sse_close(&c);
+    stop(&a, NULL);
 }
 
 Test(workers, results_of_another_gateway_life_and_garbage_are_ignored)
