@@ -283,8 +283,10 @@ static void learn_refusal(struct member *m, const struct verdict *v, int64_t now
 static void learn_health(struct member *m, const struct pass *pass, const struct verdict *v, int64_t now)
 {
     bool was_open = m->breaker.open;
+    bool unread = pass->paused && v->outcome == OUTCOME_TIMEOUT; /* it may have answered */
 
-    breaker_ended(&m->breaker, now, retry_fault(v, now - pass->started_us / 1000), pass->trying);
+    breaker_ended(&m->breaker, now, unread ? FAULT_OTHER : retry_fault(v, now - pass->started_us / 1000),
+                  pass->trying);
     if (was_open && !m->breaker.open)
         log_event(LOG_INFO, LOG_FIELDS(LOG_CSTR("upstream", m->target->name)), "the upstream answers again");
     else if (!was_open && m->breaker.open)

@@ -306,7 +306,7 @@ static void finished(struct call *c)
 static void suspect(struct call *c, int64_t now)
 {
     struct shard *s = c->shard;
-    bool fair = now < c->ends_ms || now - c->silent_ms >= RETRY_FAIR_MS;
+    bool fair = !c->paused && (now < c->ends_ms || now - c->silent_ms >= RETRY_FAIR_MS);
 
     if (s->lane->multiplexes && is_connected(c) && s->heard_ms <= c->silent_ms && fair)
         s->left = true;

@@ -430,3 +430,28 @@ Test(run, a_stream_that_is_held_before_its_first_piece_is_not_silent)
     cr_expect_str_eq(text, "uno");
     clean_up();
 }
+
+static bool hold_all(void)
+{
+    if (atomic_load(&calls) == 1 && !host.hold) {
+        host.hold = true;
+        run_mind_hold(run);
+    }
+    return false;
+}
+
+/* Whether the provider has answered in time, we do not know. */
+Test(run, a_call_whose_time_ends_while_it_is_held_blames_nobody)
+{
+    struct job m = question;
+
+    set_up(never_answers);
+    conf.breaker_failures = 1;
+    ready = hold_all;
+    m.budget_ms = RETRY_FAIR_MS + 200;
+    start(&m);
+    see_it_end(JOB_FAILED);
+    cr_expect_str_eq(outcomes, "timeout");
+    cr_expect(pool_is_usable(host.pool, 0));
+    clean_up();
+}
