@@ -84,6 +84,18 @@ static void estimate_usage(struct job *to, const struct leg *leg, const struct e
     to->total_tokens = to->prompt_tokens + to->completion_tokens;
 }
 
+/* Of a call that is ended: as its stream has said it, else an estimate. */
+static void set_used(struct job *to, const struct leg *leg)
+{
+    struct stream_summary sum = {.said.pieces = 0};
+
+    if (leg->stream) {
+        sum = stream_summary(leg->stream);
+        set_usage(to, &sum.whole);
+    }
+    estimate_usage(to, leg, &sum.said);
+}
+
 /* What there is of a streamed answer. The gateway has the text of a question's. */
 static void set_stream(struct job *to, const struct leg *leg)
 {
@@ -229,15 +241,10 @@ static void note_loser(struct leg *leg, const struct call_result *res)
 {
     struct run *r = leg->run;
     struct event_attempt *a = &r->trail.events[r->trail.n];
-    struct stream_summary sum = {.said.pieces = 0};
     struct job used = {.has_usage = false};
 
     note_attempt(leg, res, OUTCOME_CANCELLED, "");
-    if (leg->stream) {
-        sum = stream_summary(leg->stream);
-        set_usage(&used, &sum.whole);
-    }
-    estimate_usage(&used, leg, &sum.said);
+    set_used(&used, leg);
     if (!used.model.n)
         used.model = a->model;
     a->prompt_tokens = used.prompt_tokens;
@@ -632,7 +639,7 @@ void run_stop(struct run *r)
 
     end(other(told));
     if (told->pass.call) {
-        estimate_usage(&result, told, &(struct estimate){.pieces = 0});
+        set_used(&result, told);
         note_attempt(told, NULL, OUTCOME_CANCELLED, "");
     }
     fail_with(r, &result, "cancelled",

@@ -455,3 +455,37 @@ Test(run, a_call_whose_time_ends_while_it_is_held_blames_nobody)
     cr_expect(pool_is_usable(host.pool, 0));
     clean_up();
 }
+
+static void says_its_usage(int call, int fd)
+{
+    (void)call;
+    send_text(fd, HEAD);
+    send_chunk(fd, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1,"
+                   "\"total_tokens\":10}}\n\n" PIECE("uno"));
+    hold_open(fd);
+}
+
+static void leave_soon(void)
+{
+    atomic_store(&go, 1);
+}
+
+static bool may_leave(void)
+{
+    if (atomic_load(&go))
+        run_stop(run);
+    return false;
+}
+
+Test(run, what_the_provider_has_counted_is_no_estimate)
+{
+    set_up(says_its_usage);
+    on_first = leave_soon;
+    ready = may_leave;
+    start(&question);
+    see_it_end(JOB_FAILED);
+    cr_expect_str_eq(outcomes, "cancelled");
+    cr_expect_eq(last.total_tokens, 10);
+    cr_expect_not(last.usage_estimated);
+    clean_up();
+}
