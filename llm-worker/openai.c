@@ -237,12 +237,19 @@ static size_t name_at(struct str s, size_t *seen)
     return 0;
 }
 
+/* "risk-assessment" holds no key. The last letter of an escape, \n or \u201c, is none; in doubt it is a name. */
+static bool is_inside_a_word(struct str s, size_t at)
+{
+    return at > 0 && s.p[at - 1] >= 'a' && s.p[at - 1] <= 'z' && !(at >= 2 && s.p[at - 2] == '\\') &&
+           !(at >= 6 && s.p[at - 6] == '\\');
+}
+
 void openai_mask_names(struct str error, struct buf *out)
 {
     size_t from = 0, seen;
 
     for (size_t i = 0; i < error.n;) {
-        size_t n = name_at((struct str){error.p + i, error.n - i}, &seen);
+        size_t n = is_inside_a_word(error, i) ? 0 : name_at((struct str){error.p + i, error.n - i}, &seen);
         if (n > 0) {
             buf_append(out, error.p + from, i - from + seen);
             buf_puts(out, "***");

@@ -285,6 +285,8 @@ Test(openai, names_of_the_operator_are_masked)
         {"key sk-proj-****6789.", "key sk-***."},
         {"org-abcdef,org-ghijkl", "org-***,org-***"},
         {"in\\norg-abcdef", "in\\norg-***"},
+        {"\\u201corg-abcdef\\u201d", "\\u201corg-***\\u201d"},
+        {"risk-assessment: task-timeout, disk-pressure", "risk-assessment: task-timeout, disk-pressure"},
         {"org-org-abcdef", "org-***"},
         {"an org-chart, org-, proj_, proj_1, sk-", "an org-chart, org-, proj_, proj_1, sk-"},
         {"{\"error\":{\"message\":\"org-AbCdEfGhIjKl\"}}", "{\"error\":{\"message\":\"org-***\"}}"},
