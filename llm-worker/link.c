@@ -96,7 +96,7 @@ static void on_beat(void *arg)
     struct link *k = arg;
 
     /* Presence is said only into an empty buffer: one that cannot be sent must not fill up with beats. */
-    if (k->out.len == 0)
+    if (flush(k))
         announce(k, k->leaving ? JOB_LEAVING : JOB_BEAT);
     flush(k);
     check_drained(k);
