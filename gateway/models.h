@@ -30,9 +30,8 @@ struct models {
 void models_init(struct models *m);
 void models_learn(struct models *m, const struct event_upstream *upstreams, size_t n);
 
-void models_write(struct models *m, struct buf *out); /* all */
-void models_refusing(struct models *m,
-                     struct buf *out); /* names of upstreams that refuse our key, for people */
+void models_refusing(struct models *m, struct buf *out);                 /* names of those, for people */
+void models_write(struct models *m, struct buf *out);                    /* all */
 bool models_write_one(struct models *m, struct str id, struct buf *out); /* false: there is no such model */
 
 #endif

@@ -583,8 +583,7 @@ void upstream_pause(struct call *c, bool pause)
     c->paused = pause;
     if (!c->over)
         curl_easy_pause(c->easy, pause ? CURLPAUSE_RECV : CURLPAUSE_CONT);
-    if (c->enough ||
-        c->over) /* the first: of what libcurl had kept, it does not end the call by itself then */
+    if (c->enough || c->over) /* libcurl ends nothing by itself after a last piece that it had kept */
         loop_timer_set(l, &c->silence, loop_now(l));
 }
 
