@@ -33,6 +33,11 @@ void asks_add(struct asks *s, struct ask *a)
     a->id = ++s->generation << 32 | (place + 1);
 }
 
+void asks_rename(struct asks *s, struct ask *a)
+{
+    a->id = ++s->generation << 32 | (uint32_t)a->id;
+}
+
 void asks_remove(struct asks *s, struct ask *a)
 {
     uint32_t place = (uint32_t)a->id - 1;

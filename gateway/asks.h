@@ -26,6 +26,7 @@ struct asks {
 void asks_free(struct asks *s); /* the tables */
 
 void asks_add(struct asks *s, struct ask *a);
+void asks_rename(struct asks *s, struct ask *a); /* another id: the last one is over */
 void asks_remove(struct asks *s, struct ask *a);
 struct ask *asks_find(const struct asks *s, uint64_t id); /* NULL: it is finished */
 

@@ -359,6 +359,8 @@ static void take_back(struct dispatch *d, struct worker *w, struct ask *a)
     } else if (a->dispatches >= JOB_DISPATCHES_MAX) {
         fail(a, 502, "Upstream LLM error", "worker_lost", "every worker that was given this question died");
     } else {
+        asks_rename(&d->asks,
+                    a); /* the next worker may be this one, when it comes back with what it still holds */
         asks_wait_first(&d->asks, a);
         wait_for_worker(a, clock_ms());
     }
@@ -371,6 +373,15 @@ static void note_worker(struct dispatch *d, const struct worker *w, const char *
                  .kind = EVENT_WORKER, .start_us = wall_us(), .pid = w->pid, .change = str_of(change)});
 }
 
+/* It may be stopped and come back, with its slots taken: best it hears that first. */
+static void cancel_all(struct dispatch *d, struct worker *w)
+{
+    for (struct ask *a = w->asks; a; a = a->next)
+        tell_worker(a, JOB_CANCEL);
+    if (w->out.len > 0 && zsock_send(d->router, &w->route, buf_str(&w->out)) == 0)
+        buf_reset(&w->out);
+}
+
 static void lose(struct dispatch *d, struct worker *w, const char *why)
 {
     bool in_order = w->leaving && !w->held;
@@ -379,6 +390,7 @@ static void lose(struct dispatch *d, struct worker *w, const char *why)
     if (!in_order)
         log_event(LOG_WARNING, LOG_FIELDS(LOG_INT("worker_pid", w->pid), LOG_INT("jobs", w->held)),
                   "lost an llm-worker: %s; its jobs go to another one, but for streams that have begun", why);
+    cancel_all(d, w);
     while (w->asks)
         take_back(d, w, w->asks);
     workers_remove(&d->workers, w);

@@ -244,13 +244,43 @@ Test(workers, a_silent_worker_is_given_up_and_its_late_word_is_ignored)
     struct job held = a.last;
     struct mock b = worker(1);
     cr_assert(hear(&b, JOB_JOB, PATIENCE_MS, true), "a has been silent for longer than JOB_SILENCE_MS");
+    struct job again = b.last;
+    cr_expect(hear(&a, JOB_CANCEL, PATIENCE_MS, false), "its call is paid for");
+    cr_expect_eq(a.last.id, held.id);
     done(&a, held.epoch, held.id, "too late");
     cr_assert(hear(&b, JOB_BEAT, PATIENCE_MS, true));
     done(&b, b.last.epoch, b.last.id, "not answered yet"); /* a beat has no id: nobody's result */
     cr_assert_not(hear(&a, JOB_JOB, 300, false));
-    done(&b, held.epoch, held.id, "from b");
+    done(&b, again.epoch, again.id, "from b");
     expect(&q, 200, "from b");
     stop(&a, &b);
+}
+
+/* It may still say something of the first time, which would be mixed with the second. */
+Test(workers, a_silent_worker_that_comes_back_is_given_its_stream_anew)
+{
+    static const char json[] = "{\"user_id\":\"u\",\"question\":\"hola\",\"stream\":true}";
+
+    start(NULL);
+    struct mock a = worker(1);
+    struct sse_client c = {.fd = -1};
+    struct opening opening = {&c, json};
+    pthread_t opener;
+    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &opening), 0);
+    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    struct job held = a.last;
+    cr_assert(hear(&a, JOB_CANCEL, PATIENCE_MS, false));
+    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    struct job again = a.last;
+    say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = held.id, .answer = str_of("uno")});
+    say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = again.id, .answer = str_of("dos")});
+    done(&a, again.epoch, again.id, "");
+    pthread_join(opener, NULL);
+    cr_assert(sse_next_named(&c, "delta"));
+    cr_expect(strstr(c.data, "dos"), "%s", c.data);
+    cr_expect(sse_next_named(&c, "done"), "%s: %s", c.name, c.data);
+    sse_close(&c);
+    stop(&a, NULL);
 }
 
 /* It was the gateway that did not listen: the machine was suspended, or its container paused. */
