@@ -422,7 +422,7 @@ static void answers_when_told(int call, int fd)
 Test(run, a_stream_that_is_held_before_its_first_piece_is_not_silent)
 {
     set_up(answers_when_told);
-    conf.first_byte_timeout_ms = 250;
+    conf.first_byte_timeout_ms = 600;
     conf.attempts = 1;
     ready = has_been_asked;
     start(&question);
