@@ -424,7 +424,7 @@ Test(upload, wrong_keys_keep_everything)
     bench_wait(b, "\natalaya_uploads_total{result=\"refused\",target=\"traces\"} ", 1);
     cr_expect_eq(spool_records(b->spool), 30);
     upload_drain(b->upload);
-    cr_expect(b->drained, "there is nothing to wait for");
+    support_run(b->loop, bench_is_drained, b); /* when those are back that are in the air yet */
     cr_expect_eq(spool_records(b->spool), 30);
     cr_expect_leq(bench_stat(b, "requests"), 1 + UPLOAD_FLIGHTS, "one probe at a time, and slowly");
     bench_end(b);
