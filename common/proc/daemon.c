@@ -149,7 +149,7 @@ static void *watch_loop(void *arg)
 static void run_loop(struct daemon *d)
 {
     int end = eventfd(0, EFD_CLOEXEC);
-    pthread_t watcher;
+    pthread_t watcher = 0;
 
     me.look_ms = (d->hung_ms ? d->hung_ms : DAEMON_HUNG_MS) / LOOKS;
     me.pulse.fn = on_pulse;
