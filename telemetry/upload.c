@@ -206,10 +206,10 @@ static struct parcel *next_parcel(struct upload *u, int64_t now)
 
     if (must_wait(u, now) || (!ready && !fresh) || ask_version(u, now))
         return NULL;
-    /* One probes for all: rather what has not been refused yet. */
-    if (ready && !(fresh && u->holding))
-        return parcels_take(&u->parcels, now);
-    return new_parcel(u, now);
+    /* One probes for all: rather what has not been refused yet. Else they take turns: those that always come again must
+     * not keep new ones away. */
+    u->again = ready && !(fresh && (u->holding || u->again));
+    return u->again ? parcels_take(&u->parcels, now) : new_parcel(u, now);
 }
 
 static void set_timer(struct upload *u, int64_t now)
