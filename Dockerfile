@@ -45,17 +45,19 @@ RUN began=$(date +%s.%N) && mkdir -p /tmp/apt/lists/partial /tmp/apt/cache/archi
     && find / -xdev -newermt "@$began" ! -path '/dev*' ! -path '/proc*' ! -path '/sys*' ! -path /etc/hosts \
         ! -path /etc/hostname ! -path /etc/resolv.conf -exec touch -h -r /etc/debian_version {} +
 
-# Our files in their places, all with the date of the commit. A library that is missing above shows here.
+# Our files in their places, all with the date of the commit, which is in the folder's name, too: BuildKit takes a layer for
+# the same whose files differ in their dates only. A library that is missing above shows here.
 FROM libraries AS tree
 ARG SOURCE_DATE_EPOCH=0
-COPY --from=build /out/atalaya /out/atalaya-gateway /out/atalaya-llm-worker /out/atalaya-telemetry /runtime/usr/local/bin/
-COPY --from=build /src/infra/debian/copyright /runtime/usr/share/doc/atalaya/
-COPY --from=build /out/fake-openai /demo/usr/local/bin/
-COPY --from=build /out/fake-langfuse /langfuse/usr/local/bin/
-RUN for program in /runtime/usr/local/bin/*; do "$program" --version >/dev/null || exit 1; done \
-    && /demo/usr/local/bin/fake-openai --help >/dev/null && /langfuse/usr/local/bin/fake-langfuse --help >/dev/null \
-    && chmod -R u=rwX,go=rX /runtime /demo /langfuse \
-    && find /runtime /demo /langfuse -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+WORKDIR /tree
+COPY --from=build /out/atalaya /out/atalaya-gateway /out/atalaya-llm-worker /out/atalaya-telemetry runtime/usr/local/bin/
+COPY --from=build /src/infra/debian/copyright runtime/usr/share/doc/atalaya/
+COPY --from=build /out/fake-openai demo/usr/local/bin/
+COPY --from=build /out/fake-langfuse langfuse/usr/local/bin/
+RUN for program in runtime/usr/local/bin/*; do "$program" --version >/dev/null || exit 1; done \
+    && demo/usr/local/bin/fake-openai --help >/dev/null && langfuse/usr/local/bin/fake-langfuse --help >/dev/null \
+    && for each in runtime demo langfuse; do mv "$each" "$each-$SOURCE_DATE_EPOCH" || exit 1; done \
+    && chmod -R u=rwX,go=rX . && find . -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 FROM libraries AS empty
 # The number, so that an orchestrator can see that it is not root.
@@ -63,19 +65,22 @@ USER 10001:10001
 WORKDIR /var/lib/atalaya
 
 FROM empty AS demo
-COPY --from=tree /demo/ /
+ARG SOURCE_DATE_EPOCH=0
+COPY --from=tree /tree/demo-$SOURCE_DATE_EPOCH/ /
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["fake-openai", "--port", "8080", "--answers"]
 ENTRYPOINT ["fake-openai", "--demo", "--host", "0.0.0.0", "--port", "8080"]
 
 FROM empty AS fake-langfuse
-COPY --from=tree /langfuse/ /
+ARG SOURCE_DATE_EPOCH=0
+COPY --from=tree /tree/langfuse-$SOURCE_DATE_EPOCH/ /
 EXPOSE 3000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["fake-langfuse", "--port", "3000", "--answers"]
 ENTRYPOINT ["fake-langfuse", "--host", "0.0.0.0", "--port", "3000"]
 
 FROM empty AS runtime
-COPY --from=tree /runtime/ /
+ARG SOURCE_DATE_EPOCH=0
+COPY --from=tree /tree/runtime-$SOURCE_DATE_EPOCH/ /
 ARG VERSION=dev
 ARG REVISION=unknown
 ARG SOURCE=
