@@ -359,8 +359,8 @@ static void take_back(struct dispatch *d, struct worker *w, struct ask *a)
     } else if (a->dispatches >= JOB_DISPATCHES_MAX) {
         fail(a, 502, "Upstream LLM error", "worker_lost", "every worker that was given this question died");
     } else {
-        asks_rename(&d->asks,
-                    a); /* the next worker may be this one, when it comes back with what it still holds */
+        /* The next worker may be this one, when it comes back with what it still holds. */
+        asks_rename(&d->asks, a);
         asks_wait_first(&d->asks, a);
         wait_for_worker(a, clock_ms());
     }

@@ -16,9 +16,10 @@
 
 #define MESSAGES_PER_TURN 64
 #define WARN_EVERY_MS     60000
-#define HOLD_BYTES        (4 * MIB) /* unsent: nothing more is read from the providers */
-#define ANSWERS_BYTES                                                                                        \
-    (16 * MIB) /* and what had come by then fits up to here; the rest is for their accounts */
+/* Unsent: beyond the first nothing more is read from the providers; what had come by then fits up to the second, the
+ * rest is for their accounts. */
+#define HOLD_BYTES    (4 * MIB)
+#define ANSWERS_BYTES (16 * MIB)
 
 struct link {
     struct loop *loop;

@@ -71,8 +71,7 @@ static int take_lock(const char *dir, const char *variable)
             (long)holder, dir, variable);
     else if (rc == -EACCES)
         log_error("cannot lock %s/supervisor.lock: another user has worked there; chown the folder with all "
-                  "that is in it, "
-                  "or name another one with %s",
+                  "that is in it, or name another one with %s",
                   dir, variable);
     else
         log_error("cannot lock %s/supervisor.lock: %s", dir, strerror(-rc));

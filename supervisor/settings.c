@@ -39,10 +39,9 @@ static const struct conf_row rows[] = {
      .offset = AT(give_up),
      .def = "true",
      .doc = "Whether everything stops, so that systemd, compose or a person acts, when a process dies ten "
-            "times in a "
-            "row before it has lived for a second. false: it is tried again every five seconds. A "
-            "configuration that is "
-            "refused stops everything in any case, telemetry's deaths never do where others run beside it."},
+            "times in a row before it has lived for a second. false: it is tried again every five seconds. A "
+            "configuration that is refused stops everything in any case, telemetry's deaths never do where "
+            "others run beside it."},
     {.name = "ATALAYA_STATE_DIR",
      .type = CONF_STR,
      .offset = AT(named_state_dir),

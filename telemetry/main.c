@@ -208,6 +208,7 @@ static void open_uploads(struct telemetry *t)
     otlp.n_headers = c->n_headers;
     otlp.plain = c->otel_compression == 1;
     tell_destinations(c);
+    upload_sweep(t->spool, needed(c));
     metrics_set(t->metrics, METRIC_UPLOAD_ENABLED, METRIC_WITH(UPLOAD_LANGFUSE), c->langfuse_enabled);
     metrics_set(t->metrics, METRIC_UPLOAD_ENABLED, METRIC_WITH(UPLOAD_OTLP), c->otel_url != NULL);
     if (c->langfuse_enabled)

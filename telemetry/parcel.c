@@ -8,28 +8,26 @@
 
 #define REFUSAL_MAX 500 /* bytes of what a server says */
 
-struct parcel *parcel_new(struct parcels *ps, size_t cap)
+struct parcel *parcel_new(size_t cap)
 {
     struct parcel *p = xcalloc(1, sizeof *p + cap * sizeof *p->rows);
 
     p->cap = cap;
-    ps->open++;
     return p;
 }
 
-void parcel_free(struct parcels *ps, struct parcel *p)
+void parcel_free(struct parcel *p)
 {
     if (!p)
         return;
     for (size_t i = 0; i < p->n; i++)
         free(p->rows[i].refusal);
-    ps->open--;
     free(p);
 }
 
-struct parcel *parcel_split(struct parcels *ps, struct parcel *p, size_t n)
+struct parcel *parcel_split(struct parcel *p, size_t n)
 {
-    struct parcel *rest = parcel_new(ps, p->n - n);
+    struct parcel *rest = parcel_new(p->n - n);
 
     rest->n = p->n - n;
     memcpy(rest->rows, p->rows + n, rest->n * sizeof *rest->rows);
@@ -98,7 +96,7 @@ void parcels_free(struct parcels *ps)
 
     while ((p = ps->queue) != NULL) {
         ps->queue = p->next;
-        parcel_free(ps, p);
+        parcel_free(p);
     }
 }
 

@@ -56,16 +56,14 @@ struct parcel {
     struct row rows[];
 };
 
-/* Those that wait for their time or for a free flight; `open` counts those in the air too. */
+/* Those that wait for their time or for a free flight. */
 struct parcels {
     struct parcel *queue;
-    size_t open;
 };
 
-struct parcel *parcel_new(struct parcels *ps, size_t cap);
-void parcel_free(struct parcels *ps, struct parcel *p); /* NULL: nothing */
-struct parcel *parcel_split(struct parcels *ps, struct parcel *p,
-                            size_t n); /* it keeps n rows; the rest, as it was */
+struct parcel *parcel_new(size_t cap);
+void parcel_free(struct parcel *p);                      /* NULL: nothing */
+struct parcel *parcel_split(struct parcel *p, size_t n); /* it keeps n rows; the rest, as it was */
 void parcel_refuse(struct row *row, int status, struct str message); /* keeps the first reason */
 
 void parcels_put(struct parcels *ps, struct parcel *p, int64_t due);

@@ -62,9 +62,8 @@ void upload_land(struct flight *f, int64_t due)
 
     f->parcel = NULL;
     u->in_air--;
-    u->scouting = u->scouting && !p->scout;
     if (p->n == 0 || p->scout)
-        parcel_free(&u->parcels, p);
+        parcel_free(p);
     else
         parcels_put(&u->parcels, p, due);
 }
@@ -127,6 +126,14 @@ static struct flight *free_flight(struct upload *u)
     return NULL;
 }
 
+static bool is_scouting(const struct upload *u)
+{
+    for (size_t i = 0; i < UPLOAD_FLIGHTS; i++)
+        if (u->flights[i].parcel && u->flights[i].parcel->scout)
+            return true;
+    return false;
+}
+
 static bool counts(const struct parcel *p, bool suspects)
 {
     return p->verdicts == 0 && !p->scout && (suspects || !parcel_is_suspect(p));
@@ -154,14 +161,14 @@ static bool has_room(const struct upload *u)
  * become of it is done when its turn comes: so it takes no room. */
 static bool needs_scout(const struct upload *u)
 {
-    return !has_room(u) && upload_undecided(u, false) == 0 && !u->scouting && !u->draining;
+    return !has_room(u) && upload_undecided(u, false) == 0 && !is_scouting(u) && !u->draining;
 }
 
 static bool may_take_new(const struct upload *u, int64_t now)
 {
     int64_t waiting = spool_waiting(u->spool, u->cursor);
 
-    if (waiting == 0 || u->scouting)
+    if (waiting == 0 || is_scouting(u))
         return false;
     if (!has_room(u))
         return needs_scout(u) && u->scout_due <= now;
@@ -189,9 +196,9 @@ static bool ask_version(struct upload *u, int64_t now)
 static struct parcel *new_parcel(struct upload *u, int64_t now)
 {
     bool scout = !has_room(u);
-    struct parcel *p = parcel_new(&u->parcels, scout ? 1 : (size_t)u->conf.flush_at);
+    struct parcel *p = parcel_new(scout ? 1 : (size_t)u->conf.flush_at);
 
-    p->scout = u->scouting = scout;
+    p->scout = scout;
     if (scout)
         u->scout_due = now + UPLOAD_SCOUT_MS;
     else
@@ -382,18 +389,17 @@ static void begin_counting(const struct upload *u)
         metrics_add(u->metrics, METRIC_REJECTED, METRIC_WITH(u->books.destination, reasons[i]), 0);
 }
 
-/* What an earlier life has kept for a destination that we do not have. Without luck it is done by the next life. */
-static void sweep(const struct upload *u)
+void upload_sweep(struct spool *s, int64_t needed)
 {
     int64_t n = 0;
-    int rc = spool_begin(u->spool);
+    int rc = spool_begin(s);
 
     if (rc == 0)
-        rc = spool_sweep(u->spool, u->books.needed, &n);
+        rc = spool_sweep(s, needed, &n);
     if (rc == 0)
-        rc = spool_commit(u->spool);
+        rc = spool_commit(s);
     if (rc < 0)
-        spool_rollback(u->spool);
+        spool_rollback(s);
     else if (n > 0)
         log_event(LOG_INFO, LOG_FIELDS(LOG_INT("records", n)),
                   "records go that only waited for a destination which is not configured any more");
@@ -422,7 +428,6 @@ struct upload *upload_new(struct loop *l, const struct upload_conf *c, struct sp
         f->traces = BUF_INIT(BODY_MAX);
         f->scores = BUF_INIT(BODY_MAX);
     }
-    sweep(u);
     if (spool_records(s))
         u->flush_due = clock_ms(); /* what an earlier life has left */
     set_timer(u, clock_ms());
@@ -439,7 +444,7 @@ void upload_free(struct upload *u)
         if (f->parcel)
             (void)upload_settle(u, f->parcel); /* traces whose scores are still in the air */
         post_free(f->post);
-        parcel_free(&u->parcels, f->parcel);
+        parcel_free(f->parcel);
         buf_free(&f->traces);
         buf_free(&f->scores);
     }

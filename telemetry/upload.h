@@ -56,6 +56,9 @@ struct upload_conf {
     void *arg;
 };
 
+/* Before the first of them, in a new life: rows go that an earlier one has kept for a destination that is not among
+ * `needed`. Without luck the next life does it. */
+void upload_sweep(struct spool *s, int64_t needed);
 struct upload *upload_new(struct loop *l, const struct upload_conf *c, struct spool *s, struct metrics *m);
 void upload_free(
     struct upload *u); /* NULL: nothing. What is under way is given up; its rows are still in the spool */

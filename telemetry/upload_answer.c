@@ -81,10 +81,8 @@ static int64_t next_try(struct parcel *p)
 
 static void halve(struct flight *f)
 {
-    struct parcels *ps = &f->upload->parcels;
-
     f->parcel->attempt = 0;
-    parcels_put(ps, parcel_split(ps, f->parcel, f->parcel->n / 2), 0);
+    parcels_put(&f->upload->parcels, parcel_split(f->parcel, f->parcel->n / 2), 0);
     upload_land(f, 0);
 }
 
@@ -167,7 +165,7 @@ static bool blame(struct flight *f, const struct post_answer *a, unsigned strike
     } else if (hopeful) {
         upload_land_failed(f, next_try(p));
     } else if (p->n > 1 && room) {
-        struct parcel *one = parcel_split(&u->parcels, p, p->n - 1);
+        struct parcel *one = parcel_split(p, p->n - 1);
         parcels_put(&u->parcels, one, next_try(one));
     }
     return hopeful;

@@ -71,7 +71,6 @@ struct upload {
     int64_t hold_until;
     unsigned failures; /* in a row */
     bool holding;      /* until an answer is good again, one request at a time */
-    bool scouting;     /* a scout is in the air */
     bool again;        /* the last that left was no new one */
     bool draining, drain_failed, drained;
 };

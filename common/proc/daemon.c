@@ -142,7 +142,8 @@ static void *watch_loop(void *arg)
             return NULL;
         in_vain = atomic_exchange(&me.turned, false) ? 0 : in_vain + 1;
     }
-    log_error("the loop has not turned for %lld ms, which is a bug: aborting", (long long)me.look_ms * LOOKS);
+    log_error("the loop has not turned for %lld ms: aborting, to be started again",
+              (long long)me.look_ms * LOOKS);
     abort();
 }
 

@@ -10,7 +10,8 @@
  * Life     configure() -> init() -> child_ready() -> loop until TERM or end of life-line -> drain() -> the daemon calls
  *          daemon_drained() when nothing is in flight any more, or the drain deadline passes, or a second
  *          TERM or INT comes -> fini() -> exit 0.
- * Limits   a loop that has not turned for DAEMON_HUNG_MS is a bug: the process aborts, and the supervisor starts it again.
+ * Limits   a loop that has not turned for DAEMON_HUNG_MS hangs, by a bug or a disk: the process aborts, and
+ *          the supervisor starts it again.
  */
 #ifndef ATALAYA_PROC_DAEMON_H
 #define ATALAYA_PROC_DAEMON_H

@@ -193,8 +193,8 @@ int dirs_state(char out[DIRS_PATH_MAX], const char **what)
         return use_below(out, value, "atalaya");
     *what = "ATALAYA_STATE_DIR";
     int rc = (value = variable("HOME")) != NULL ? use_below(out, value, ".local/state/atalaya") : -ENOENT;
-    if (rc < 0 &&
-        is_folder(usual) == 0) { /* it was meant, as in a container where it is a volume of root's */
+    /* It was meant, as in a container where it is a volume of root's. */
+    if (rc < 0 && is_folder(usual) == 0) {
         memcpy(out, usual, sizeof usual);
         rc = usual_rc;
     }

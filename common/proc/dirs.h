@@ -9,7 +9,8 @@
  * Threads  any.
  * Errors   0 or -errno, with *what (a static text naming the variable) for the message; -ENAMETOOLONG
  *          when a socket inside would not fit into sockaddr_un. A folder in /tmp that belongs to
- *          somebody else is -EPERM.
+ *          somebody else is -EPERM. Where no place for the state can be used, that of /var/lib/atalaya counts if it is
+ *          there.
  */
 #ifndef ATALAYA_PROC_DIRS_H
 #define ATALAYA_PROC_DIRS_H

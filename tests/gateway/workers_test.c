@@ -134,18 +134,22 @@ static void ask(struct asker *a, const char *question)
     cr_assert_eq(pthread_create(&a->thread, NULL, ask_thread, a), 0);
 }
 
-struct opening {
-    struct sse_client *client;
-    const char *json;
-};
-
 /* Waits for the head, which comes with the first piece. */
 static void *open_stream(void *arg)
 {
-    const struct opening *o = arg;
-
-    *o->client = sse_open(port, "/ask", "", o->json);
+    *(struct sse_client *)arg =
+        sse_open(port, "/ask", "", "{\"user_id\":\"u\",\"question\":\"hola\",\"stream\":true}");
     return NULL;
+}
+
+/* The worker has its job, the client waits in the thread. */
+static pthread_t ask_for_stream(struct sse_client *c, struct mock *worker)
+{
+    pthread_t opener;
+
+    cr_assert_eq(pthread_create(&opener, NULL, open_stream, c), 0);
+    cr_assert(hear(worker, JOB_JOB, PATIENCE_MS, true));
+    return opener;
 }
 
 static void expect(struct asker *a, int status, const char *text)
@@ -259,15 +263,10 @@ Test(workers, a_silent_worker_is_given_up_and_its_late_word_is_ignored)
 /* It may still say something of the first time, which would be mixed with the second. */
 Test(workers, a_silent_worker_that_comes_back_is_given_its_stream_anew)
 {
-    static const char json[] = "{\"user_id\":\"u\",\"question\":\"hola\",\"stream\":true}";
-
     start(NULL);
     struct mock a = worker(1);
     struct sse_client c = {.fd = -1};
-    struct opening opening = {&c, json};
-    pthread_t opener;
-    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &opening), 0);
-    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    pthread_t opener = ask_for_stream(&c, &a);
     struct job held = a.last;
     cr_assert(hear(&a, JOB_CANCEL, PATIENCE_MS, false));
     cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
@@ -286,15 +285,10 @@ Test(workers, a_silent_worker_that_comes_back_is_given_its_stream_anew)
 /* It was the gateway that did not listen: the machine was suspended, or its container paused. */
 Test(workers, a_gateway_that_was_stopped_gives_up_nobody)
 {
-    static const char json[] = "{\"user_id\":\"u\",\"question\":\"hola\",\"stream\":true}";
-
     start(NULL);
     struct mock a = worker(1);
     struct sse_client c = {.fd = -1};
-    struct opening opening = {&c, json};
-    pthread_t opener;
-    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &opening), 0);
-    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    pthread_t opener = ask_for_stream(&c, &a);
     struct job held = a.last;
     say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = held.id, .answer = str_of("uno")});
     pthread_join(opener, NULL);
@@ -478,16 +472,12 @@ Test(workers, stopping_now_leaves_nobody_waiting)
 /* What came of a stream after its client had left was given to nobody: it is missing, and so no answer for others. */
 Test(workers, half_a_stream_is_not_given_again)
 {
-    static const char json[] = "{\"user_id\":\"u\",\"question\":\"hola\",\"stream\":true}";
     struct asker q = {0};
 
     start("GATEWAY_CACHE_BYTES=100000");
     struct mock a = worker(1);
     struct sse_client c = {.fd = -1};
-    struct opening opening = {&c, json};
-    pthread_t opener;
-    cr_assert_eq(pthread_create(&opener, NULL, open_stream, &opening), 0);
-    cr_assert(hear(&a, JOB_JOB, PATIENCE_MS, true));
+    pthread_t opener = ask_for_stream(&c, &a);
     struct job held = a.last;
     say(&a, (struct job){.kind = JOB_CHUNK, .epoch = held.epoch, .id = held.id, .answer = str_of("uno")});
     pthread_join(opener, NULL);

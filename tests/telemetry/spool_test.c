@@ -717,23 +717,6 @@ Test(spool, dead_letters_come_back)
     spool_free(s);
 }
 
-/* 0: the log has been moved into the file and is empty; 1: somebody reads what is in it. */
-static int tidied(const char *dir)
-{
-    char path[SUPPORT_DIR_SIZE + 16];
-    sqlite3_stmt *st = NULL;
-    sqlite3 *db = NULL;
-
-    snprintf(path, sizeof path, "%s/spool.db", dir);
-    cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
-    cr_assert_eq(sqlite3_prepare_v2(db, "PRAGMA wal_checkpoint(TRUNCATE)", -1, &st, NULL), SQLITE_OK);
-    cr_assert_eq(sqlite3_step(st), SQLITE_ROW);
-    int busy = sqlite3_column_int(st, 0);
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return busy;
-}
-
 /* Who looks page by page holds up nobody: the log can be moved into the file between two of them. */
 Test(spool, dead_letters_are_read_in_pages)
 {
@@ -752,13 +735,13 @@ Test(spool, dead_letters_are_read_in_pages)
         cr_assert_eq(spool_scan_letters(tool, after, 3), 0);
         for (; spool_next_letter(tool, &l) == 1; n++) {
             support_put(s, 11, 11);
-            cr_expect_eq(tidied(dir), 1, "it is being read");
+            cr_expect_eq(support_tidy(dir), 1, "it is being read");
             cr_expect_eq(l.record.seq, n < 5 ? 6 + n : n - 4);
             after = l.place;
         }
         spool_scan_letters_end(tool);
         cr_expect_eq(n, page < 3 ? 3 * (page + 1) : 10);
-        cr_expect_eq(tidied(dir), 0, "page %d", page);
+        cr_expect_eq(support_tidy(dir), 0, "page %d", page);
     }
     spool_free(tool);
     spool_free(s);

@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -170,4 +171,20 @@ void support_run(struct loop *l, bool (*done)(void *arg), void *arg)
     loop_timer_set(l, &w.timer, clock_ms());
     loop_run(l);
     cr_assert_not(w.late, "waited %d ms in vain", SUPPORT_PATIENCE_MS);
+}
+
+int support_tidy(const char *dir)
+{
+    char path[SUPPORT_DIR_SIZE + 16];
+    sqlite3_stmt *st = NULL;
+    sqlite3 *db = NULL;
+
+    snprintf(path, sizeof path, "%s/spool.db", dir);
+    cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
+    cr_assert_eq(sqlite3_prepare_v2(db, "PRAGMA wal_checkpoint(TRUNCATE)", -1, &st, NULL), SQLITE_OK);
+    cr_assert_eq(sqlite3_step(st), SQLITE_ROW);
+    int busy = sqlite3_column_int(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return busy;
 }

@@ -22,6 +22,8 @@ struct event support_event(unsigned n);
 struct event support_feedback(unsigned n);
 
 struct spool *support_spool(const char *dir, int64_t max_bytes);
+/* Moves the spool's log into its file. 0: it is empty now; 1: somebody reads what is in it. */
+int support_tidy(const char *dir);
 
 /* Puts one event, or events number first..last, in one transaction. */
 void support_put_event(struct spool *s, const struct event *e);

@@ -155,6 +155,7 @@ Test(upload_otlp, the_other_is_given_up)
     cr_expect_eq(spool_records(b->spool), 10, "the other one's");
     support_put(b->spool, 11, 15);
     b->conf.needed = RECORD_IN_LANGFUSE;
+    upload_sweep(b->spool, b->conf.needed);
     bench_restart(b);
     cr_expect_eq(spool_records(b->spool), 5);
     bench_wait(b, UPLOADED, 15);
